@@ -1,0 +1,13 @@
+"""AMQP 0-8 and 0-9-1 without I/O.
+
+    spec       the method table; a dialect is a value
+    codecs     its rows compiled into encoders and decoders; field types
+    tables     field tables and their value types
+    frames     bytes of frames
+    content    properties; assembly of header and body frames
+    protocol   bytes in -> methods out, methods in -> bytes out
+    errors     LocalError (ours), PeerError (theirs)
+
+Nothing in this package may import socket, ssl, select, threading or time, nor anything from the rest of
+amqplib. It is as usable for a broker as for a client.
+"""

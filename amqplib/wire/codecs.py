@@ -1,0 +1,231 @@
+"""Method arguments: the rows of the method table compiled into straight-line functions.
+
+A row's fields become one encoder and one decoder, made when the method is first used: fixed-size fields that
+follow each other share one struct call, bits share octets (0-9-1, section 4.2.5.2), and nothing is looked up
+while a frame is being read or written.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
+
+from . import tables
+from .errors import LocalError, PeerError, quote
+
+__all__ = [
+    "BROKEN",
+    "FIELD_CODECS",
+    "MISFITS",
+    "Decoder",
+    "Encoder",
+    "compile_decoder",
+    "compile_encoder",
+    "explain",
+    "malformed",
+]
+
+Fields = Sequence[Tuple[str, str]]
+Encoder = Callable[..., bytes]
+Decoder = Callable[[bytes, int, int, tables.Reading], Tuple[Any, ...]]
+
+#: What encoders raise over values that do not fit.
+MISFITS = (LocalError, struct.error, TypeError, AttributeError, OverflowError)
+
+#: What decoders raise over bytes that make no sense.
+BROKEN = (struct.error, IndexError)
+
+#: struct codes of the unsigned numbers.
+_FIXED = {"octet": "B", "short": "H", "long": "L", "longlong": "Q"}
+
+_long = struct.Struct(">L")
+
+
+# --- one field at a time: properties, and the old reader and writer classes ------------------------------
+
+
+class FieldCodec(NamedTuple):
+    """One field type: encode(value) -> bytes; decode(buffer, offset, end, reading) -> (value, offset behind it).
+
+    A decoder may give an offset beyond `end`, or raise one of BROKEN, when the value is cut short.
+    """
+
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes, int, int, tables.Reading], Tuple[Any, int]]
+
+
+def encode_longstr(value: Union[str, bytes]) -> bytes:
+    """A 4-byte length and the string, UTF-8 when it is a str."""
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogateescape")
+    elif not isinstance(value, (bytes, bytearray, memoryview)):
+        raise LocalError("%r is not a string" % (value,))
+    return _long.pack(len(value)) + bytes(value)
+
+
+def encode_arguments_table(value: Any) -> bytes:
+    """A field table; None stands for an empty one."""
+    if value is None:
+        return b"\x00\x00\x00\x00"
+    if not isinstance(value, dict):
+        raise LocalError("%r is not a dict" % (value,))
+    return tables.encode_table(value)
+
+
+def _decode_shortstr(buf: bytes, offset: int, end: int, reading: tables.Reading) -> Tuple[str, int]:
+    stop = offset + 1 + buf[offset]
+    return buf[offset + 1 : stop].decode("utf-8", "surrogateescape"), stop
+
+
+def _decode_longstr(buf: bytes, offset: int, end: int, reading: tables.Reading) -> Tuple[str, int]:
+    stop = offset + 4 + _long.unpack_from(buf, offset)[0]
+    return buf[offset + 4 : min(stop, end)].decode("utf-8", "surrogateescape"), stop
+
+
+def _decode_timestamp(buf: bytes, offset: int, end: int, reading: tables.Reading) -> Tuple[Any, int]:
+    seconds, stop = FIELD_CODECS["longlong"].decode(buf, offset, end, reading)
+    return reading.to_time(seconds), stop
+
+
+def _number(code: str) -> FieldCodec:
+    fixed = struct.Struct(">" + code)
+    largest = (1 << 8 * fixed.size) - 1
+
+    def encode(value: int) -> bytes:
+        if not isinstance(value, int) or not 0 <= value <= largest:
+            raise LocalError("%r is not a number from 0 to %d" % (value, largest))
+        return fixed.pack(value)
+
+    def decode(buf: bytes, offset: int, end: int, reading: tables.Reading) -> Tuple[int, int]:
+        return fixed.unpack_from(buf, offset)[0], offset + fixed.size
+
+    return FieldCodec(encode, decode)
+
+
+FIELD_CODECS: Dict[str, FieldCodec] = {
+    "shortstr": FieldCodec(tables.encode_shortstr, _decode_shortstr),
+    "longstr": FieldCodec(encode_longstr, _decode_longstr),
+    "table": FieldCodec(encode_arguments_table, tables.decode_table),
+    "timestamp": FieldCodec(tables.encode_timestamp, _decode_timestamp),
+}
+FIELD_CODECS.update((name, _number(code)) for name, code in _FIXED.items())
+
+
+# --- whole methods ---------------------------------------------------------------------------------------
+
+
+def _runs(fields: Fields) -> List[Tuple[str, List[str]]]:
+    """Fields grouped as they are coded: ("fixed", names...), ("bits", up to 8 names), or one of another type."""
+    runs: List[Tuple[str, List[str]]] = []
+    for name, kind in fields:
+        last, names = runs[-1] if runs else ("", [])
+        if kind == "bit" and last == "bit" and len(names) < 8:
+            names.append(name)
+        else:
+            runs.append((kind, [name]))
+    return runs
+
+
+def compile_encoder(key: int, fields: Fields) -> Encoder:
+    """encode(*values) -> payload of the method frame, `key` being the ids as one 32-bit number."""
+    parts: List[str] = []
+    codes, values = "L", [str(key)]
+    env: Dict[str, Any] = {"encode_" + kind: codec.encode for kind, codec in FIELD_CODECS.items()}
+
+    def flush() -> None:
+        if codes:
+            pack = "pack%d" % len(parts)
+            env[pack] = struct.Struct(">" + codes).pack
+            parts.append("%s(%s)" % (pack, ", ".join(values)))
+
+    for kind, names in _runs(fields):
+        if kind == "bit":
+            codes += "B"
+            values.append(" | ".join("bool(%s) << %d" % (name, shift) for shift, name in enumerate(names)))
+        elif kind in _FIXED:
+            codes += _FIXED[kind]
+            values.append(names[0])
+        else:
+            flush()
+            codes, values = "", []
+            parts.append("encode_%s(%s)" % (kind, names[0]))
+    flush()
+    code = "def encode(%s):\n    return %s\n" % (", ".join(name for name, _ in fields), " + ".join(parts))
+    exec(code, env)
+    encode: Encoder = env["encode"]
+    return encode
+
+
+def explain(method: str, fields: Fields, values: Sequence[Any], exc: Exception) -> LocalError:
+    """The LocalError for a call of an encoder that failed: it names the argument."""
+    if len(values) != len(fields):
+        return LocalError("%s takes %d arguments, %d given" % (method, len(fields), len(values)))
+    for (name, kind), value in zip(fields, values):
+        if kind != "bit":
+            try:
+                FIELD_CODECS[kind].encode(value)
+            except MISFITS as misfit:
+                return LocalError("%s: %s: %s" % (method, name, misfit))
+    return LocalError("%s: %s" % (method, exc))  # pragma: no cover - every misfit is found above
+
+
+def compile_decoder(fields: Fields) -> Decoder:
+    """decode(buffer, offset, end, reading) -> values in the row's order; PeerError 502 when they are cut short.
+
+    Bytes behind the last argument are passed over: some brokers add fields of a later version.
+    """
+    lines: List[str] = []
+    codes: List[str] = []
+    targets: List[str] = []
+    env: Dict[str, Any] = {"decode_table": tables.decode_table, "unpack_long": _long.unpack_from}
+
+    def flush() -> None:
+        if codes:
+            fixed = struct.Struct(">" + "".join(codes))
+            unpack = "unpack%d" % len(lines)
+            env[unpack] = fixed.unpack_from
+            lines.append("%s, = %s(buf, offset); offset += %d" % (", ".join(targets), unpack, fixed.size))
+            del codes[:], targets[:]
+
+    bits: List[str] = []
+    for kind, names in _runs(fields):
+        if kind == "bit":
+            octet = "octet%d" % len(bits)
+            codes.append("B")
+            targets.append(octet)
+            bits += ["%s = %s & %d != 0" % (name, octet, 1 << shift) for shift, name in enumerate(names)]
+        elif kind in _FIXED:
+            codes.append(_FIXED[kind])
+            targets.append(names[0])
+        else:
+            flush()
+            lines += [line.replace("NAME", names[0]) for line in _DECODE[kind]]
+    flush()
+    lines.append("if offset > end: raise IndexError")
+    body = "".join("        %s\n" % line for line in lines + bits)
+    code = (
+        "def decode(buf, offset, end, reading):\n    start = offset\n    try:\n%s"
+        "        return (%s)\n    except broken:\n        raise malformed(buf[start:end]) from None\n"
+    ) % (body, "".join(name + ", " for name, _ in fields))
+    env.update(broken=BROKEN, malformed=malformed)
+    exec(code, env)
+    decode: Decoder = env["decode"]
+    return decode
+
+
+_DECODE = {
+    "shortstr": (
+        "stop = offset + 1 + buf[offset]",
+        "NAME = buf[offset + 1:stop].decode('utf-8', 'surrogateescape'); offset = stop",
+    ),
+    "longstr": (
+        "stop = offset + 4 + unpack_long(buf, offset)[0]",
+        "NAME = buf[offset + 4:min(stop, end)].decode('utf-8', 'surrogateescape'); offset = stop",
+    ),
+    "table": ("NAME, offset = decode_table(buf, offset, end, reading)",),
+}
+
+
+def malformed(arguments: bytes) -> PeerError:
+    """The error for arguments that end before the row does."""
+    return PeerError(502, "malformed arguments: %s" % (quote(arguments) or "none"))

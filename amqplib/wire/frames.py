@@ -1,0 +1,40 @@
+"""Frames: type, channel, size, payload, end octet (0-9-1, section 2.3.5).
+
+Writing only; frames are read in `protocol`, which walks a whole receive buffer at once.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import List
+
+__all__ = ["BODY", "END", "HEADER", "HEARTBEAT", "METHOD", "OVERHEAD", "TYPES", "encode_body", "encode_frame"]
+
+METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
+TYPES = {METHOD: "method", HEADER: "content header", BODY: "body", HEARTBEAT: "heartbeat"}
+
+END = 0xCE
+_END = b"\xce"
+
+#: Octets of a frame that are not payload: frame_max counts them, so a payload is at most frame_max - OVERHEAD.
+OVERHEAD = 8
+
+PREFIX = struct.Struct(">BHL")  # type, channel, payload size
+
+
+def encode_frame(frame_type: int, channel: int, payload: bytes) -> bytes:
+    """One frame."""
+    return b"".join((PREFIX.pack(frame_type, channel, len(payload)), payload, _END))
+
+
+def encode_body(channel: int, body: bytes, frame_max: int) -> List[bytes]:
+    """The body frames of one content, as pieces to be sent one behind the other; none for an empty body.
+
+    No frame is longer than `frame_max` (0: no limit).
+    """
+    room = frame_max - OVERHEAD if frame_max else len(body)
+    pieces: List[bytes] = []
+    for start in range(0, len(body), room or 1):
+        piece = body[start : start + room]
+        pieces += PREFIX.pack(BODY, channel, len(piece)), piece, _END
+    return pieces

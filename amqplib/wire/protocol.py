@@ -1,0 +1,198 @@
+"""The protocol without I/O: bytes in -> complete methods out, and the other way round.
+
+`Receiver` is fed whatever the network gave, in pieces of any size, and returns events in the order of their
+arrival: (channel, method, arguments, content). A method with content is returned once its body is whole; until
+then at most the announced, limited size is held. `Sender` makes the bytes of methods and contents.
+
+Invariants: the events do not depend on how the bytes were cut up. Sizes are checked against the limits
+before memory is taken for them. After an error the Receiver is finished: it takes no more bytes.
+No I/O, no clock and no locks here: the caller owns them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
+
+from . import content, frames
+from .errors import LocalError, PeerError, ProtocolHeaderReceived, quote
+from .spec import Dialect, Method
+from .tables import Reading, TimeReader
+
+__all__ = ["DEFAULT_MAX_BODY", "Event", "Receiver", "Sender"]
+
+#: channel, method, arguments in the table's order, content (None where the method has none)
+Event = Tuple[int, Method, Tuple[Any, ...], Any]
+
+#: Octets; a longer body ends the connection before memory is taken for it.
+DEFAULT_MAX_BODY = 128 * 1024 * 1024
+
+_PROTOCOL_HEADER_SIZE = 8
+
+
+class Receiver:
+    """Bytes to events, for one connection."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        make_content: Callable[[Dict[str, Any], bytes], Any],
+        to_time: TimeReader,
+        max_body: int = DEFAULT_MAX_BODY,
+    ) -> None:
+        self._methods = dialect.by_key
+        self._make_content = make_content
+        self._max_body = max_body
+        #: How values are read, and the fields that could not be.
+        self.reading = Reading(to_time)
+        #: Largest frame to accept, in octets with its overhead; 0 for no limit. Set once it is negotiated.
+        self.frame_max = 0
+        #: Numbers of the open channels: a frame for any other is an error. Channel 0 is the connection.
+        self.channels: Set[int] = {0}
+        self._assemblies: Dict[int, content.Assembly] = {}
+        self._pieces: List[bytes] = []
+        self._held = 0  # octets in _pieces
+        self._wanted = 1  # octets to hold before it is worth looking at them
+        self._started = False
+        #: What the peer did wrong, once it has: to be looked at after the events of the same call.
+        self.error: Optional[PeerError] = None
+
+    def receive(self, data: bytes) -> List[Event]:
+        """Take what was read; return what is complete.
+
+        Bytes that break the protocol end up in `error`; the events before them are returned all the same.
+        """
+        if self.error:
+            return []
+        self._pieces.append(data)
+        self._held += len(data)
+        if self._held < self._wanted:
+            return []
+        buf = data if len(self._pieces) == 1 else b"".join(self._pieces)
+        events: List[Event] = []
+        try:
+            if not self._started and not self._start(buf):
+                offset = 0
+            else:
+                offset = self._walk(buf, events)
+        except PeerError as exc:
+            self.error = exc.with_traceback(None)
+            return events
+        rest = buf[offset:]
+        self._pieces = [rest] if rest else []
+        self._held = len(rest)
+        return events
+
+    def _start(self, buf: bytes) -> bool:
+        """Is this the beginning of a frame? A peer that refuses our version sends a protocol header instead."""
+        magic = b"AMQP"
+        if buf[:4] != magic[: len(buf)]:
+            self._started = True
+            return True
+        if len(buf) >= _PROTOCOL_HEADER_SIZE:
+            raise ProtocolHeaderReceived(buf[:_PROTOCOL_HEADER_SIZE])
+        self._wanted = _PROTOCOL_HEADER_SIZE
+        return False
+
+    def _walk(self, buf: bytes, events: List[Event]) -> int:
+        """Append the events of all complete frames in `buf`; the offset of the first incomplete one."""
+        offset, size = 0, len(buf)
+        unpack = frames.PREFIX.unpack_from
+        while True:
+            if size - offset < frames.OVERHEAD:
+                if size > offset and buf[offset] not in frames.TYPES:
+                    raise PeerError(501, "not an AMQP frame: %s" % quote(buf[offset:]))
+                self._wanted = frames.OVERHEAD
+                return offset
+            frame_type, channel, length = unpack(buf, offset)
+            if frame_type not in frames.TYPES:
+                raise PeerError(501, "not an AMQP frame: %s" % quote(buf[offset:]))
+            if self.frame_max and length > self.frame_max - frames.OVERHEAD:
+                raise PeerError(
+                    501,
+                    "a frame of %d octets; %d were agreed on: %s"
+                    % (length + frames.OVERHEAD, self.frame_max, quote(buf[offset : offset + 7])),
+                )
+            payload = offset + 7
+            end = payload + length
+            if end >= size:
+                self._wanted = end + 1 - offset
+                return offset
+            if buf[end] != frames.END:
+                raise PeerError(501, "the frame's end octet is %#04x: %s" % (buf[end], quote(buf[offset : end + 1])))
+            self._frame(frame_type, channel, buf, payload, end, events)
+            offset = end + 1
+
+    def _frame(self, frame_type: int, channel: int, buf: bytes, offset: int, end: int, events: List[Event]) -> None:
+        if channel not in self.channels:
+            raise PeerError(504, "a %s frame for channel %d, which is not open" % (frames.TYPES[frame_type], channel))
+        assembly = self._assemblies.get(channel)
+        if frame_type == frames.HEARTBEAT:
+            if channel or end > offset:
+                raise PeerError(501, "a heartbeat on channel %d with %d octets" % (channel, end - offset))
+        elif assembly is None:
+            if frame_type != frames.METHOD:
+                raise PeerError(505, "a %s frame on channel %d without a method" % (frames.TYPES[frame_type], channel))
+            self._method(channel, buf, offset, end, events)
+        elif frame_type != assembly.expects:
+            raise PeerError(
+                505,
+                "a %s frame on channel %d where a %s frame was due"
+                % (frames.TYPES[frame_type], channel, frames.TYPES[assembly.expects]),
+                assembly.method.sig,
+            )
+        elif (
+            assembly.header(buf, offset, end, self._max_body, self.reading)
+            if frame_type == frames.HEADER
+            else assembly.body(buf, offset, end)
+        ):
+            del self._assemblies[channel]
+            whole = self._make_content(assembly.properties, assembly.whole_body())
+            events.append((channel, assembly.method, assembly.args, whole))
+
+    def _method(self, channel: int, buf: bytes, offset: int, end: int, events: List[Event]) -> None:
+        method = self._methods.get(int.from_bytes(buf[offset : min(offset + 4, end)], "big"))
+        if method is None or end - offset < 4:
+            raise PeerError(503, "an unknown method on channel %d: %s" % (channel, quote(buf[offset:end])))
+        args = method.decode(buf, offset + 4, end, self.reading)
+        if method.has_content:
+            self._assemblies[channel] = content.Assembly(method, args)
+        else:
+            events.append((channel, method, args, None))
+
+    def forget(self, channel: int) -> None:
+        """The channel is closed: drop it and any content that was on its way."""
+        self.channels.discard(channel)
+        self._assemblies.pop(channel, None)
+
+
+class Sender:
+    """Methods and contents to bytes, for one connection. Raises LocalError before a byte is made."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        #: Largest frame to send, in octets with its overhead; 0 for no limit. Set once it is negotiated.
+        self.frame_max = 0
+
+    def method(self, channel: int, method: Method, args: Tuple[Any, ...]) -> bytes:
+        """The frame of a method without content."""
+        return self._frame(frames.METHOD, channel, method.name, method.encode(*args))
+
+    def content(
+        self, channel: int, method: Method, args: Tuple[Any, ...], properties: Mapping[str, Any], body: bytes
+    ) -> bytes:
+        """The frames of a method, its content header and its body, as one piece: they must not be parted."""
+        header = content.encode_header(content.BASIC.encode(properties), len(body))
+        pieces = [
+            self._frame(frames.METHOD, channel, method.name, method.encode(*args)),
+            self._frame(frames.HEADER, channel, "the properties", header),
+        ]
+        pieces += frames.encode_body(channel, body, self.frame_max)
+        return b"".join(pieces)
+
+    def _frame(self, frame_type: int, channel: int, what: str, payload: bytes) -> bytes:
+        if self.frame_max and len(payload) > self.frame_max - frames.OVERHEAD:
+            raise LocalError(
+                "%s: %d octets, and a frame holds at most %d (frame_max %d): only bodies are split"
+                % (what, len(payload), self.frame_max - frames.OVERHEAD, self.frame_max)
+            )
+        return frames.encode_frame(frame_type, channel, payload)
