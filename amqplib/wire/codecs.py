@@ -57,10 +57,15 @@ class FieldCodec(NamedTuple):
 def encode_longstr(value: Union[str, bytes]) -> bytes:
     """A 4-byte length and the string, UTF-8 when it is a str."""
     if isinstance(value, str):
-        value = value.encode("utf-8", "surrogateescape")
-    elif not isinstance(value, (bytes, bytearray, memoryview)):
-        raise LocalError("%r is not a string" % (value,))
-    return _long.pack(len(value)) + bytes(value)
+        try:
+            data = value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise LocalError("%s cannot be encoded as UTF-8" % tables.shown(value)) from None
+    elif isinstance(value, (bytes, bytearray, memoryview)):
+        data = bytes(value)
+    else:
+        raise LocalError("%s is not a string" % tables.shown(value))
+    return _long.pack(len(data)) + data
 
 
 def encode_arguments_table(value: Any) -> bytes:
@@ -68,7 +73,7 @@ def encode_arguments_table(value: Any) -> bytes:
     if value is None:
         return b"\x00\x00\x00\x00"
     if not isinstance(value, dict):
-        raise LocalError("%r is not a dict" % (value,))
+        raise LocalError("%s is not a dict" % tables.shown(value))
     return tables.encode_table(value)
 
 
@@ -93,7 +98,7 @@ def _number(code: str) -> FieldCodec:
 
     def encode(value: int) -> bytes:
         if not isinstance(value, int) or not 0 <= value <= largest:
-            raise LocalError("%r is not a number from 0 to %d" % (value, largest))
+            raise LocalError("%s is not a number from 0 to %d" % (tables.shown(value), largest))
         return fixed.pack(value)
 
     def decode(buf: bytes, offset: int, end: int, reading: tables.Reading) -> Tuple[int, int]:

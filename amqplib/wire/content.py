@@ -71,12 +71,14 @@ class PropertyCodec:
                 offset += 2
                 flags |= (word & 0xFFFE) << shift
                 shift += 16
-                if not word & 1 or offset >= end:
+                if flags & ~self._known or offset > end:
+                    raise IndexError
+                if not word & 1:
                     break
             for flag, name, _, decode in self._coders:
                 if flags & flag:
                     properties[name], offset = decode(buf, offset, end, reading)
-            if flags & ~self._known or offset > end:
+            if offset > end:
                 raise IndexError
         except codecs.BROKEN:
             raise PeerError(502, "malformed properties: %s" % quote(buf[start:end])) from None

@@ -90,7 +90,7 @@ class Receiver:
             return True
         if len(buf) >= _PROTOCOL_HEADER_SIZE:
             raise ProtocolHeaderReceived(buf[:_PROTOCOL_HEADER_SIZE])
-        self._wanted = _PROTOCOL_HEADER_SIZE
+        self._wanted = _PROTOCOL_HEADER_SIZE if len(buf) >= len(magic) else len(buf) + 1
         return False
 
     def _walk(self, buf: bytes, events: List[Event]) -> int:
@@ -101,7 +101,7 @@ class Receiver:
             if size - offset < frames.OVERHEAD:
                 if size > offset and buf[offset] not in frames.TYPES:
                     raise PeerError(501, "not an AMQP frame: %s" % quote(buf[offset:]))
-                self._wanted = frames.OVERHEAD
+                self._wanted = frames.OVERHEAD if size > offset else 1
                 return offset
             frame_type, channel, length = unpack(buf, offset)
             if frame_type not in frames.TYPES:

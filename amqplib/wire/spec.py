@@ -19,11 +19,11 @@ __all__ = ["AMQP_0_8", "AMQP_0_9_1", "Dialect", "Method", "Sig"]
 Sig = Tuple[int, int]
 
 _SHARED = """
-connection.start          10 10  version_major:octet version_minor:octet server_properties:table mechanisms:longstr locales:longstr
+connection.start          10 10  version_major:octet version_minor:octet server_properties:table mechanisms:longstr locales:longstr -> connection.start_ok
 connection.start_ok       10 11  client_properties:table mechanism:shortstr response:longstr locale:shortstr
-connection.secure         10 20  challenge:longstr
+connection.secure         10 20  challenge:longstr -> connection.secure_ok
 connection.secure_ok      10 21  response:longstr
-connection.tune           10 30  channel_max:short frame_max:long heartbeat:short
+connection.tune           10 30  channel_max:short frame_max:long heartbeat:short -> connection.tune_ok
 connection.tune_ok        10 31  channel_max:short frame_max:long heartbeat:short
 connection.open           10 40  virtual_host:shortstr capabilities:shortstr insist:bit -> connection.open_ok connection.redirect
 connection.open_ok        10 41  known_hosts:shortstr

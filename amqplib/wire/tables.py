@@ -16,7 +16,7 @@ from __future__ import annotations
 import struct
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Any, Callable, Dict, List, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Tuple, Union
 
 from .errors import LocalError
 
@@ -31,6 +31,7 @@ __all__ = [
     "encode_table",
     "encode_timestamp",
     "local_time",
+    "shown",
     "utc_time",
 ]
 
@@ -99,11 +100,11 @@ def encode_shortstr(value: Union[str, bytes]) -> bytes:
     try:
         data = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else bytes(memoryview(value))
     except UnicodeEncodeError:
-        raise LocalError("%s cannot be encoded as UTF-8" % _shown(value)) from None
+        raise LocalError("%s cannot be encoded as UTF-8" % shown(value)) from None
     except TypeError:
-        raise LocalError("%s is not a string" % _shown(value)) from None
+        raise LocalError("%s is not a string" % shown(value)) from None
     if len(data) > _MAX_SHORTSTR:
-        raise LocalError("%s takes %d bytes; at most 255 fit" % (_shown(value), len(data)))
+        raise LocalError("%s takes %d bytes; at most 255 fit" % (shown(value), len(data)))
     return _pack_octet(len(data)) + data
 
 
@@ -111,11 +112,14 @@ def encode_timestamp(value: Union[datetime, int]) -> bytes:
     """64-bit seconds since the epoch. A naive datetime is local time; an int is taken as it is."""
     if isinstance(value, datetime):
         # floored, like time.mktime of its fields: microseconds never round up into the next second
-        value = int(value.replace(microsecond=0).timestamp())
+        try:
+            value = int(value.replace(microsecond=0).timestamp())
+        except (OverflowError, ValueError, OSError):  # the first and last days of the calendar, in some time zones
+            raise LocalError("%s does not fit an AMQP timestamp" % shown(value)) from None
     elif not isinstance(value, int):
-        raise LocalError("%s is not a datetime (or a number of whole seconds)" % _shown(value))
+        raise LocalError("%s is not a datetime (or a number of whole seconds)" % shown(value))
     if not 0 <= value < 1 << 64:
-        raise LocalError("%s does not fit an AMQP timestamp (64-bit seconds since 1970)" % _shown(value))
+        raise LocalError("%s does not fit an AMQP timestamp (64-bit seconds since 1970)" % shown(value))
     return _pack_longlong(value)
 
 
@@ -124,9 +128,12 @@ def encode_table(table: Dict[str, Any], depth: int = 1) -> bytes:
     if depth > MAX_DEPTH:
         raise LocalError("nested more than %d deep (or inside itself)" % MAX_DEPTH)
     out = [b""]
-    for key, value in table.items():
+    items: Iterable[Tuple[Any, Any]] = table.items()
+    if UndecodedField in map(type, table.values()):  # it runs up to the end of the table, so it goes there
+        items = sorted(items, key=lambda item: isinstance(item[1], UndecodedField))
+    for key, value in items:
         if not isinstance(key, (str, bytes)):
-            raise LocalError("the key %s is not a string" % _shown(key))
+            raise LocalError("the key %s is not a string" % shown(key))
         try:
             out.append(encode_shortstr(key))
             out.append(_encode_value(value, depth))
@@ -146,7 +153,7 @@ def _writer_of_subclass(value: Any) -> Callable[[Any, int], bytes]:
             return writer
     raise LocalError(
         "%s cannot be put in a field table: it takes None, bool, int, float, str, bytes, Decimal, datetime, dict, "
-        "list and tuple" % _shown(value)
+        "list and tuple" % shown(value)
     )
 
 
@@ -155,14 +162,14 @@ def _write_int(value: int, depth: int) -> bytes:
         return _pack_I(b"I", value)
     if -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
         return _pack_l(b"l", value)
-    raise LocalError("%s does not fit 64 bits" % _shown(value))
+    raise LocalError("%s does not fit 64 bits" % shown(value))
 
 
 def _write_str(value: str, depth: int) -> bytes:
     try:
         data = value.encode("utf-8")
     except UnicodeEncodeError:
-        raise LocalError("%s cannot be encoded as UTF-8" % _shown(value)) from None
+        raise LocalError("%s cannot be encoded as UTF-8" % shown(value)) from None
     return _pack_sized(b"S", len(data)) + data
 
 
@@ -174,12 +181,12 @@ def _write_bytes(value: Union[bytes, bytearray, memoryview], depth: int) -> byte
 def _write_decimal(value: Decimal, depth: int) -> bytes:
     sign, digits, exponent = value.as_tuple()
     if not isinstance(exponent, int):
-        raise LocalError("%s is not a finite number" % _shown(value))
+        raise LocalError("%s is not a finite number" % shown(value))
     # more digits than this cannot fit 32 bits anyway; do not build a number with a billion zeros to find out
-    number = int("".join(map(str, digits)) or "0") * 10 ** min(max(exponent, 0), 20)
+    number = int("".join(map(str, digits[:20])) or "0") * 10 ** min(max(exponent, 0), 20)
     scale = max(-exponent, 0)
-    if number > 0x7FFFFFFF or scale > 255:
-        raise LocalError("%s does not fit an AMQP decimal (a 32-bit number and a scale up to 255)" % _shown(value))
+    if number > 0x7FFFFFFF + sign or scale > 255:
+        raise LocalError("%s does not fit an AMQP decimal (a 32-bit number and a scale up to 255)" % shown(value))
     return _pack_D(b"D", scale, -number if sign else number)
 
 
@@ -220,7 +227,8 @@ _WRITERS: Dict[type, Callable[[Any, int], bytes]] = {
 }
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """The value as it stands in error messages."""
     try:
         text = repr(value)
     except Exception:  # a broken __repr__ must not hide what is wrong

@@ -1,0 +1,152 @@
+"""What connections and channels share: methods come in on a number, and calls wait for their replies.
+
+Methods that arrive are kept in two places. Replies that a call is waiting for go to `_replies`; everything
+else goes to `method_queue`, in order, until wait() takes it. So a call never has to search among deliveries,
+however many there are.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from types import TracebackType
+from typing import Any, Callable, ClassVar, Collection, Deque, Dict, Optional, Tuple, Type, TypeVar
+
+from ..wire.spec import Method, Sig
+from .deadline import NEVER, Deadline
+from .exceptions import AMQPException, method_name
+from .link import LOGGER, Link, Route
+from .message import decode_body
+
+__all__ = ["AbstractChannel", "Item"]
+
+#: A method as it is kept: its 0-8 (class id, method id), its arguments, its content or None.
+Item = Tuple[Sig, Tuple[Any, ...], Any]
+
+SelfT = TypeVar("SelfT", bound="AbstractChannel")
+
+
+class AbstractChannel(Route):
+    """Base of Connection (which is channel 0) and Channel."""
+
+    #: 0-8 (class id, method id) -> function(channel, args[, content]) for each method that may arrive.
+    _METHOD_MAP: ClassVar[Dict[Sig, Callable[..., Any]]] = {}
+
+    #: Is a body with a content_encoding decoded to str? May be set at any time.
+    auto_decode: bool
+
+    def __init__(self, link: Link, number: int) -> None:
+        self._link = link
+        self._number = number
+        #: Methods that have arrived and wait for wait(): (method signature, args, content).
+        self.method_queue: Deque[Item] = deque()
+        self._replies: Deque[Item] = deque()
+        #: Signatures of the replies that a call is waiting for.
+        self._expected: Collection[Sig] = ()
+        #: Held for a whole call: a reply answers the call before it.
+        self._calling = threading.RLock()
+
+    def __enter__(self: SelfT) -> SelfT:
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], value: Optional[BaseException], traceback: Optional[TracebackType]
+    ) -> None:
+        if kind is None:
+            self.close()
+            return
+        try:
+            self.close()
+        except (AMQPException, OSError) as exc:
+            # what the with-block raised matters more, and most likely is the reason for this
+            LOGGER.debug("closing after %s: %s", kind.__name__, exc)
+
+    def close(self, reply_code: int = 0, reply_text: str = "", method_sig: Sig = (0, 0)) -> None:
+        """End this."""
+        raise NotImplementedError
+
+    # --- in
+
+    def _arrived(self, method: Method, args: Tuple[Any, ...], content: Any) -> None:
+        item = (method.sig, args, content)
+        if method.sig in self._expected:
+            self._replies.append(item)
+        else:
+            self.method_queue.append(item)
+
+    def pending(self) -> int:
+        """How many methods have arrived and can be handled by wait() without reading from the network.
+
+        A program that select()s on conn.transport.sock has to call wait() until this is 0: what has been read
+        from the socket does not make it readable again.
+        """
+        return len(self.method_queue)
+
+    def dispatch_method(self, method_sig: Sig, args: Tuple[Any, ...], content: Any) -> Any:
+        """Pass a method to its handler; what the handler returns."""
+        handler = self._METHOD_MAP.get(method_sig)
+        if handler is None:
+            LOGGER.warning("%s: %s is not for a client, ignored", self._where(), method_name(method_sig) or method_sig)
+            return None
+        if content is None:
+            return handler(self, args)
+        if self.auto_decode:
+            decode_body(content)
+        return handler(self, args, content)
+
+    # --- calls
+
+    def _send(self, name: str, *args: Any) -> None:
+        """Send a method that nothing answers."""
+        self._link.send(self._number, self._method(name), args)
+
+    def _call(self, name: str, *args: Any, deadline: Deadline = NEVER) -> Item:
+        """Send a method and wait for what answers it."""
+        method = self._method(name)
+        frame = self._link.sender.method(self._number, method, args)
+        with self._calling:
+            return self._await(method.replies, lambda: self._link.send_raw(frame), deadline)
+
+    def _await(self, expected: Collection[Sig], send: Callable[[], None], deadline: Deadline = NEVER) -> Item:
+        """Wait for one of the replies expected once `send` has been called."""
+        self._replies.clear()
+        self._expected = expected
+        sent = False
+        try:
+            send()
+            sent = True
+            return self._link.wait_for(self._take_reply, deadline)
+        except BaseException as exc:
+            if sent and not self._link.failure:
+                # the reply may still come, and must not answer the next call
+                self._abandon("%s came while %s was awaited" % (type(exc).__name__, self._names(expected)))
+            raise
+        finally:
+            self._expected = ()
+
+    def _abandon(self, why: str) -> None:
+        """Give up what a reply may still arrive for."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _names(sigs: Collection[Sig]) -> str:
+        return " or ".join(method_name(sig) for sig in sigs)
+
+    def _take_reply(self) -> Optional[Item]:
+        return self._replies.popleft() if self._replies else None
+
+    def _take_next(self, allowed: Optional[Collection[Sig]]) -> Optional[Item]:
+        """The oldest method for wait(), among those allowed."""
+        if allowed is None:
+            return self.method_queue.popleft() if self.method_queue else None
+        for item in self.method_queue:
+            if item[0] in allowed:
+                self.method_queue.remove(item)
+                return item
+        return None
+
+    def _method(self, name: str) -> Method:
+        return self._link.dialect[name]
+
+    def _where(self) -> str:
+        return self._link.where

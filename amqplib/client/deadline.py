@@ -1,0 +1,30 @@
+"""One deadline for a whole public call, however many reads and writes it takes."""
+
+from __future__ import annotations
+
+import time
+from typing import Optional
+
+__all__ = ["Deadline"]
+
+
+class Deadline:
+    """A moment on the monotonic clock; with None seconds it never comes."""
+
+    __slots__ = ("_end", "seconds")
+
+    def __init__(self, seconds: Optional[float]) -> None:
+        #: What was asked for, for error messages.
+        self.seconds = seconds
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    def remaining(self) -> Optional[float]:
+        """Seconds left, never below 0; None for ever."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    def expired(self) -> bool:
+        """Has the moment come?"""
+        return self._end is not None and time.monotonic() >= self._end
+
+
+NEVER = Deadline(None)

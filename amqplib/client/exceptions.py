@@ -1,0 +1,122 @@
+"""What can go wrong, as programs see it.
+
+    AMQPException                    what the protocol reports: code, text, method
+      AMQPConnectionException          the connection is over: the server closed it
+        ConnectionLostError              ... or it was lost, refused or never made; an OSError too, with errno
+          AuthenticationError              ... because the login was refused (403)
+      AMQPChannelException             the channel is over: the server closed it
+        ChannelClosedError               ... or it was closed before this call
+    AMQPTimeoutError                 time is up; a TimeoutError and a socket.timeout
+    ValueError                       what was asked for cannot be sent; nothing was, and all stays usable
+
+`except (AMQPConnectionException, OSError)` therefore holds for every way in which a connection ends.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Dict, Optional, Tuple, Type
+
+from ..wire.spec import AMQP_0_8, Sig
+
+__all__ = [
+    "METHOD_NAME_MAP",
+    "AMQPChannelException",
+    "AMQPConnectionException",
+    "AMQPException",
+    "AMQPTimeoutError",
+    "AuthenticationError",
+    "ChannelClosedError",
+    "ConnectionLostError",
+    "method_name",
+]
+
+
+def _api_name(name: str) -> str:
+    """connection.start -> Connection.start, basic.publish -> Channel.basic_publish."""
+    class_name, _, method = name.partition(".")
+    if class_name in ("connection", "channel"):
+        return "%s.%s" % (class_name.capitalize(), method)
+    return "Channel.%s_%s" % (class_name, method)
+
+
+#: (class id, method id) -> the name under which programs know the method. Always the 0-8 ids.
+METHOD_NAME_MAP: Dict[Sig, str] = {method.sig: _api_name(method.name) for method in AMQP_0_8.by_name.values()}
+# 0-8 itself calls it recover; RabbitMQ gave that name to a later method that is answered
+METHOD_NAME_MAP[AMQP_0_8["basic.recover_async"].sig] = "Channel.basic_recover"
+
+
+def method_name(sig: Sig) -> str:
+    """The name of a method, '' when there is none."""
+    return METHOD_NAME_MAP.get(sig, "")
+
+
+class AMQPException(Exception):
+    """Something that AMQP reports with a reply code.
+
+    `args` is (reply code, reply text, (class id, method id), method name), as it has always been; str() says the
+    same in words, and where it happened.
+    """
+
+    def __init__(self, reply_code: int, reply_text: str, method_sig: Sig, where: str = "") -> None:
+        super().__init__()
+        self.amqp_reply_code = reply_code
+        self.amqp_reply_text = reply_text
+        self.amqp_method_sig = method_sig
+        self._where = where
+        self.args = (reply_code, reply_text, method_sig, method_name(method_sig))
+
+    def __str__(self) -> str:
+        text = str(self.amqp_reply_text)
+        if self.amqp_reply_code:
+            text = "%s %s" % (self.amqp_reply_code, text)
+        name = method_name(self.amqp_method_sig)
+        if name:
+            text += " (after %s)" % name
+        return "%s [%s]" % (text, self._where) if self._where else text
+
+    def __reduce__(self) -> Tuple[Type[AMQPException], Tuple[Any, ...], Dict[str, Any]]:
+        return type(self), (self.amqp_reply_code, self.amqp_reply_text, self.amqp_method_sig), self.__dict__
+
+
+class AMQPConnectionException(AMQPException):
+    """The connection is over, and all its channels with it."""
+
+
+class AMQPChannelException(AMQPException):
+    """The channel is over; the connection and its other channels are not."""
+
+
+class ConnectionLostError(AMQPConnectionException, OSError):
+    """The connection could not be made, was lost, or is closed already. `errno` is the system's, if there is one."""
+
+    def __init__(
+        self,
+        reply_code: int,
+        reply_text: str,
+        method_sig: Sig = (0, 0),
+        where: str = "",
+        errno: Optional[int] = None,
+    ) -> None:
+        super().__init__(reply_code, reply_text, method_sig, where)
+        self.errno = errno
+        self.strerror = reply_text
+
+    def __reduce__(self) -> Tuple[Type[AMQPException], Tuple[Any, ...], Dict[str, Any]]:
+        cls, args, state = super().__reduce__()
+        return cls, (*args, self._where, self.errno), state
+
+
+class AuthenticationError(ConnectionLostError):
+    """The server refused the login: reply code 403, and its own words where it had any."""
+
+
+class ChannelClosedError(AMQPChannelException, AttributeError):
+    """The channel was closed before this call.
+
+    An AttributeError too: amqplib 1.x fell over its own None here, and programs came to catch that.
+    """
+
+
+class AMQPTimeoutError(socket.timeout, *(() if socket.timeout is TimeoutError else (TimeoutError,))):  # type: ignore[misc]
+    """Time is up."""

@@ -1,0 +1,295 @@
+"""The link: who reads, who writes, who waits; one per connection.
+
+There is no reader thread. A thread that waits for something reads for everybody (the leader); threads that wait
+meanwhile (followers) are woken when something has come, and one of them takes over when the leader has what
+it wanted. With one thread this is a plain blocking read.
+
+The rules, which everything in amqplib.client keeps:
+
+1. `_state` guards the routes, the leader's flag and the failure, and is held for dictionary and queue operations
+   only: never across a read, a write or code of the program.
+2. `_writing` is held across a write, so that frames never mix; nothing else is taken while it is held.
+3. Only the leader reads from the transport and touches the receiver's buffer.
+4. After `fail()` nothing is read or written any more, and everybody who waits or comes later is told why.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import suppress
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar
+
+from ..wire.errors import PeerError, ProtocolHeaderReceived, quote
+from ..wire.protocol import Event, Receiver, Sender
+from ..wire.spec import Method
+from .deadline import NEVER, Deadline
+from .exceptions import AMQPConnectionException, AMQPTimeoutError, ConnectionLostError
+from .transport import Transport
+
+__all__ = ["Failure", "Link", "Route"]
+
+LOGGER = logging.getLogger("amqplib")
+
+T = TypeVar("T")
+
+
+class Route:
+    """Where the methods of one channel go."""
+
+    def _arrived(self, method: Method, args: Tuple[Any, ...], content: Any) -> None:
+        """Keep a method that has arrived. Called by the leader, in order, with `_state` held."""
+        raise NotImplementedError
+
+
+class _Retired(Route):
+    """A channel that this side has closed without waiting for the answer."""
+
+    def __init__(self, link: Link, number: int) -> None:
+        self._link = link
+        self._number = number
+
+    def _arrived(self, method: Method, args: Tuple[Any, ...], content: Any) -> None:
+        if method.name == "channel.close_ok":
+            self._link._forget(self._number)
+
+
+class Failure(NamedTuple):
+    """Why a connection is over. A fresh exception is made for every call: a shared one would keep frames alive."""
+
+    kind: Type[AMQPConnectionException]
+    reply_code: int
+    reply_text: str
+    method_sig: Tuple[int, int] = (0, 0)
+    errno: Optional[int] = None
+
+    def exception(self, where: str) -> AMQPConnectionException:
+        """The exception to raise."""
+        exc = self.kind(self.reply_code, self.reply_text, self.method_sig, where)
+        if isinstance(exc, ConnectionLostError):
+            exc.errno = self.errno
+        return exc
+
+
+class Link:
+    """Transport, receiver and sender of one connection, and the locks around them."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        receiver: Receiver,
+        sender: Sender,
+        where: str,
+        on_control: Callable[[], None],
+        on_failure: Callable[[], None],
+    ) -> None:
+        self.transport = transport
+        self.receiver = receiver
+        self.sender = sender
+        self.dialect = sender.dialect
+        #: Host, vhost and user, for error messages.
+        self.where = where
+        #: Called without locks before anything is read or written: the connection deals with its own methods.
+        self._on_control: Optional[Callable[[], None]] = on_control
+        #: Called once, without locks, when the link is over.
+        self._on_failure: Optional[Callable[[], None]] = on_failure
+        self.failure: Optional[Failure] = None
+        #: Set by the connection when a method that it has to deal with has arrived.
+        self.control = False
+        self._state = threading.Condition(threading.Lock())
+        self._writing = threading.Lock()
+        self._leading = False
+        self._followers = 0
+        self._routes: Dict[int, Route] = {}
+
+    # --- routes
+
+    def add_route(self, number: Optional[int], highest: int, route: Route) -> int:
+        """Register a channel under `number`, or under the lowest free one; the number. ValueError if there is none."""
+        with self._state:
+            if number is None:
+                number = next((n for n in range(1, highest + 1) if n not in self._routes), None)
+                if number is None:
+                    raise ValueError("all %d channels of %s are in use" % (highest, self.where))
+            elif number in self._routes:
+                raise ValueError("channel %d of %s is in use" % (number, self.where))
+            self._routes[number] = route
+            self.receiver.channels.add(number)
+        return number
+
+    def drop_route(self, number: int) -> None:
+        """The channel is closed on both sides: its number is free again."""
+        with self._state:
+            self._forget(number)
+
+    def retire_route(self, number: int) -> None:
+        """This side is done with the channel: drop what still arrives, and free the number with the close-ok."""
+        with self._state:
+            if number in self._routes:
+                self._routes[number] = _Retired(self, number)
+
+    def _forget(self, number: int) -> None:
+        self._routes.pop(number, None)
+        self.receiver.forget(number)
+
+    # --- writing
+
+    def send(self, channel: int, method: Method, args: Tuple[Any, ...]) -> None:
+        """Send a method; every byte is with the system when this returns."""
+        self._write(self.sender.method(channel, method, args))
+
+    def send_content(
+        self, channel: int, method: Method, args: Tuple[Any, ...], properties: Dict[str, Any], body: bytes
+    ) -> None:
+        """Send a method with its content."""
+        self._write(self.sender.content(channel, method, args, properties, body))
+
+    def send_raw(self, data: bytes) -> None:
+        """Send the protocol header."""
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        if self.control:
+            self._handle_control()
+        try:
+            with self._writing:
+                self.check()
+                try:
+                    self.transport.write(data)
+                except AMQPTimeoutError:
+                    raise  # nothing went
+                except BaseException as exc:
+                    # Ctrl-C as well: half a frame may be out, and nothing may follow it, so the lock is kept
+                    self._note(exc)
+                    raise
+        except BaseException:
+            if self.failure:
+                self._tear_down()
+            raise
+
+    # --- reading
+
+    def wait_for(self, take: Callable[[], Optional[T]], deadline: Deadline = NEVER) -> T:
+        """Read, or let another thread read, until `take()` (called with `_state` held) gives something."""
+        state = self._state
+        with state:
+            while True:
+                found = take()
+                if found is not None:
+                    return found
+                if not self._leading:
+                    break
+                self._follow(deadline)
+            self._leading = True
+        try:
+            return self._lead(take, deadline)
+        finally:
+            with state:
+                self._leading = False
+                if self._followers:
+                    state.notify_all()
+
+    def _follow(self, deadline: Deadline) -> None:
+        self._followers += 1
+        try:
+            if not self._state.wait(deadline.remaining()) and deadline.expired():
+                raise AMQPTimeoutError("nothing came from %s within %g s" % (self.where, deadline.seconds or 0))
+        finally:
+            self._followers -= 1
+
+    def _lead(self, take: Callable[[], Optional[T]], deadline: Deadline) -> T:
+        while True:
+            # What the connection itself has to hear waits until here, so that what came before it is handled first.
+            if self.control:
+                self._handle_control()
+            elif self.receiver.error:
+                self.give_up(self.receiver.error)
+            self.check()
+            self._read(deadline)
+            with self._state:
+                found = take()
+            if found is not None:
+                return found
+
+    def _read(self, deadline: Deadline) -> None:
+        try:
+            data = self.transport.read(deadline)
+            try:
+                self._route(self.receiver.receive(data))
+            except BaseException as exc:  # Ctrl-C between the socket and the queues: bytes would be missing
+                self._note(exc)
+                raise
+        except ConnectionLostError as exc:
+            self._note(exc)
+            self._tear_down()
+            if exc._where:
+                raise
+            self.check()  # another thread closed it, and says why
+        except BaseException:
+            if self.failure:
+                self._tear_down()
+            raise
+
+    def _route(self, events: List[Event]) -> None:
+        routes = self._routes
+        with self._state:
+            for channel, method, args, content in events:
+                route = routes.get(channel)
+                if route is not None:
+                    route._arrived(method, args, content)
+            if self._followers:
+                self._state.notify_all()
+        undecoded = self.receiver.reading.undecoded
+        if undecoded:
+            for name, raw in undecoded:
+                LOGGER.warning(
+                    "%s: the field %r could not be read and is left as it came: %s", self.where, name, quote(raw)
+                )
+            undecoded.clear()
+
+    def _handle_control(self) -> None:
+        self.control = False
+        if self._on_control:
+            self._on_control()
+
+    # --- the end
+
+    def check(self) -> None:
+        """Raise why the link is over, if it is."""
+        if self.failure:
+            raise self.failure.exception(self.where)
+
+    def fail(self, failure: Failure) -> None:
+        """It is over. The first reason given stands; everybody who waits or comes later is told."""
+        if self.failure is None:
+            self.failure = failure
+        self._tear_down()
+
+    def give_up(self, error: PeerError) -> None:
+        """The peer broke the protocol: tell it so, with the code that AMQP has for it, and end."""
+        if not isinstance(error, ProtocolHeaderReceived):
+            close = self.dialect["connection.close"]
+            class_id, method_id = error.sig
+            with suppress(AMQPTimeoutError, ConnectionLostError):  # it is over either way, and for this reason
+                self.send(0, close, (error.reply_code, str(error)[:120], class_id, method_id))
+        self.failure = None
+        self.fail(Failure(ConnectionLostError, error.reply_code, "the peer broke the protocol: %s" % error, error.sig))
+
+    def _note(self, exc: BaseException) -> None:
+        """Keep why the link is over, unless a reason is known already."""
+        if self.failure is None:
+            if isinstance(exc, ConnectionLostError):
+                exc._where = self.where
+                self.failure = Failure(type(exc), exc.amqp_reply_code, exc.amqp_reply_text, errno=exc.errno)
+            else:
+                text = "given up: %s came while data was being passed on" % type(exc).__name__
+                self.failure = Failure(ConnectionLostError, 0, text)
+
+    def _tear_down(self) -> None:
+        with self._state:
+            on_failure, self._on_failure, self._on_control = self._on_failure, None, None
+            self._routes = {}
+            self._state.notify_all()
+        self.transport.close()
+        if on_failure:
+            on_failure()

@@ -1,0 +1,5 @@
+"""Channel under its old path."""
+
+from ..client.channel import Channel
+
+__all__ = ["Channel"]

@@ -1,0 +1,23 @@
+"""The exceptions under their old path."""
+
+from ..client.exceptions import (
+    METHOD_NAME_MAP,
+    AMQPChannelException,
+    AMQPConnectionException,
+    AMQPException,
+    AMQPTimeoutError,
+    AuthenticationError,
+    ChannelClosedError,
+    ConnectionLostError,
+)
+
+__all__ = [
+    "METHOD_NAME_MAP",
+    "AMQPChannelException",
+    "AMQPConnectionException",
+    "AMQPException",
+    "AMQPTimeoutError",
+    "AuthenticationError",
+    "ChannelClosedError",
+    "ConnectionLostError",
+]

@@ -1,0 +1,59 @@
+"""Whole methods of any channel, for programs that have a loop of their own over a connection:
+
+channel_number, method_sig, args, content = conn.method_reader.read_method()
+conn.channels[channel_number].dispatch_method(method_sig, args, content)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple
+
+from ..client.abstract_channel import Item
+from ..client.message import Message, encode_body
+from ..wire.spec import Sig
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["MethodReader", "MethodWriter"]
+
+
+class MethodReader:
+    """Reads the next method of any channel."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def read_method(self) -> Tuple[int, Sig, Tuple[Any, ...], Any]:
+        """(channel number, method signature, arguments, content or None), waiting until there is one."""
+        link, channels = self._connection._link, self._connection._channels()
+
+        def take() -> Optional[Tuple[int, Item]]:
+            for number, channel in channels.items():
+                if number and channel.method_queue:
+                    return number, channel.method_queue.popleft()
+            return None
+
+        number, item = link.wait_for(take)
+        return (number, *item)
+
+
+class MethodWriter:
+    """Writes a method of any channel, past all that channels keep track of."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def write_method(
+        self, channel: int, method_sig: Sig, args: Sequence[Any], content: Optional[Message] = None
+    ) -> None:
+        """`args` in the order of the protocol's fields."""
+        link = self._connection._link
+        method = next((m for m in link.dialect.by_key.values() if m.sig == method_sig), None)
+        if method is None:
+            raise ValueError("write_method: no method has the signature %r" % (method_sig,))
+        if content is None:
+            link.send(channel, method, tuple(args))
+        else:
+            body = encode_body(content)
+            link.send_content(channel, method, tuple(args), content.properties, body)
