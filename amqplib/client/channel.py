@@ -14,7 +14,7 @@ from __future__ import annotations
 import queue
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Collection, Deque, Dict, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Collection, Deque, Dict, Literal, Optional, Tuple, overload
 
 from ..wire.spec import AMQP_0_8, Method, Sig
 from .abstract_channel import AbstractChannel, Item
@@ -298,6 +298,32 @@ class Channel(AbstractChannel):
         self._request("exchange.delete", nowait, self._ticket(ticket), exchange, if_unused, nowait)
 
     # --- class queue
+
+    @overload
+    def queue_declare(
+        self,
+        queue: str = "",
+        passive: bool = False,
+        durable: bool = False,
+        exclusive: bool = False,
+        auto_delete: bool = True,
+        nowait: Literal[False] = False,
+        arguments: Arguments = None,
+        ticket: Optional[int] = None,
+    ) -> Tuple[str, int, int]: ...
+
+    @overload
+    def queue_declare(
+        self,
+        queue: str = "",
+        passive: bool = False,
+        durable: bool = False,
+        exclusive: bool = False,
+        auto_delete: bool = True,
+        nowait: bool = False,
+        arguments: Arguments = None,
+        ticket: Optional[int] = None,
+    ) -> Optional[Tuple[str, int, int]]: ...
 
     def queue_declare(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, ClassVar, Collection, Dict, List, Optional, Tuple, Type, Union
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Collection, Dict, List, Optional, Tuple, Type, Union
 
 from .. import __version__
 from ..wire.protocol import Receiver, Sender
@@ -20,7 +20,10 @@ from .exceptions import (
 from .link import LOGGER, Failure, Link
 from .login import login_response as make_login_response
 from .message import Message
-from .transport import Transport, open_socket
+from .transport import Transport, open_transport
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 __all__ = ["Connection"]
 
@@ -54,7 +57,8 @@ class Connection(AbstractChannel):
     login_method: SASL mechanism, 'AMQPLAIN' or 'PLAIN'; with a login_response (bytes, sent as they are) any other.
     virtual_host: RabbitMQ's first one is '/'.
     client_properties: a dict shown in the broker's list of connections; merged over our own.
-    ssl: True, or a dict of options; see `tls`.
+    ssl: True for TLS, verified against the system's trust store; or a dict with keyfile, certfile, ca_certs, cert_reqs,
+        ciphers, server_hostname, or an ssl.SSLContext. Only cert_reqs=ssl.CERT_NONE turns verification off.
     insist: ask the server not to redirect to another host.
     connect_timeout: seconds for everything up to the open virtual host; None waits as long as the system does.
 
@@ -87,7 +91,7 @@ class Connection(AbstractChannel):
         virtual_host: str = "/",
         locale: str = "en_US",
         client_properties: Optional[Dict[str, Any]] = None,
-        ssl: Union[bool, Dict[str, Any], None] = False,
+        ssl: Union[bool, Dict[str, Any], SSLContext, None] = False,
         insist: bool = False,
         connect_timeout: Optional[float] = None,
     ) -> None:
@@ -145,7 +149,7 @@ class Connection(AbstractChannel):
         self.channels = {0: self}
 
     def _open_transport(self, address: Address, deadline: Deadline) -> Transport:
-        return Transport(open_socket(address, deadline), address)
+        return open_transport(address, self._ssl, deadline)
 
     def _protocol_header(self) -> bytes:
         return self._dialect.header

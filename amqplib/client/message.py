@@ -79,7 +79,7 @@ class Message(GenericContent):
 
     PROPERTIES: ClassVar[Properties] = content.BASIC.fields
 
-    body: Union[str, bytes]
+    body: Any  # str or bytes
     delivery_info: Dict[str, Any]
 
     def __init__(self, body: Union[str, bytes] = "", children: Any = None, **properties: Any) -> None:

@@ -13,13 +13,13 @@ import errno
 import select
 import socket
 from contextlib import suppress
-from typing import Optional, Tuple
+from typing import Any, Optional, Tuple
 
 from .address import Address
 from .deadline import NEVER, Deadline
 from .exceptions import AMQPTimeoutError, ConnectionLostError
 
-__all__ = ["Transport", "open_socket"]
+__all__ = ["Transport", "open_socket", "open_transport"]
 
 #: Octets asked of the system at a time: two frames of the usual frame_max.
 _CHUNK = 262144
@@ -119,6 +119,21 @@ class Transport:
     def _lost(self, exc: OSError) -> ConnectionLostError:
         reason = exc.strerror or str(exc) or type(exc).__name__
         return ConnectionLostError(0, "the connection to %s was lost: %s" % (self.address, reason), errno=exc.errno)
+
+
+def open_transport(address: Address, ssl: Any, deadline: Deadline) -> Transport:
+    """Connect to `address`, and start TLS where `ssl` (see `tls.make_context`) asks for it."""
+    if not ssl:
+        return Transport(open_socket(address, deadline), address)
+    from . import tls  # not before it is needed: it takes longer to import than all the rest
+
+    context, server_hostname = tls.make_context(ssl)
+    sock = open_socket(address, deadline)
+    try:
+        return tls.TLSTransport(sock, address, context, server_hostname or address.host, deadline)
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _readable(sock: socket.socket, deadline: Deadline) -> bool:

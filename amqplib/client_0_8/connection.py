@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Dict, Optional, Union
+from typing import TYPE_CHECKING, Any, Dict, Optional, Union
 
 from ..client import connection
 from ..client.address import Address
@@ -12,6 +12,9 @@ from ..client.transport import Transport
 from . import transport
 from .method_framing import MethodReader, MethodWriter
 from .transport import create_transport
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 __all__ = ["Connection"]
 
@@ -29,7 +32,7 @@ class Connection(connection.Connection):
         virtual_host: str = "/",
         locale: str = "en_US",
         client_properties: Optional[Dict[str, Any]] = None,
-        ssl: Union[bool, Dict[str, Any], None] = False,
+        ssl: Union[bool, Dict[str, Any], SSLContext, None] = False,
         insist: bool = False,
         connect_timeout: Optional[float] = None,
         **kwargs: Any,
@@ -53,7 +56,7 @@ class Connection(connection.Connection):
         )
 
     def _open_transport(self, address: Address, deadline: Deadline) -> Transport:
-        return create_transport(address, deadline, self._ssl)
+        return create_transport(address, self._ssl, deadline)
 
     def _protocol_header(self) -> bytes:
         return transport.AMQP_PROTOCOL_HEADER
