@@ -1,0 +1,259 @@
+"""Which brokers the live tests run on, and where they come from.
+
+The tests run once for each of PEERS, a RabbitMQ and a client module to try on it. The RabbitMQ is the first of these:
+
+    AMQPLIB_TEST_URL        the broker named there, amqp://user:password@host:port/vhost, whatever its version
+    a private node          of the RabbitMQ that install_rabbitmq.sh has unpacked, or of the machine's own package
+    a container             through testcontainers, where that is installed and a Docker engine runs
+
+Without any, the tests that need one are skipped; with AMQPLIB_REQUIRE_BROKER=1 they fail.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import time
+import urllib.parse
+import warnings
+from contextlib import ExitStack
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple, Union
+
+import pytest
+
+import amqplib.client_0_8
+from tests.brokers import Node, Nodes, installed, system_install
+
+
+class Peer(NamedTuple):
+    """A RabbitMQ, by the series of its version, and the client module that is tried on it."""
+
+    series: str
+    client: str
+
+    def __str__(self) -> str:
+        return "%s-%s" % (self.series, self.client.rpartition(".")[2])
+
+
+PEERS = [Peer("3.10", "amqplib.client_0_8")]
+
+#: The Debian suite that has a RabbitMQ of the series.
+SUITES = {"3.8": "bullseye", "3.10": "bookworm", "4.0": "trixie", "4.3": "forky"}
+
+
+class Unavailable(Exception):
+    """There is no such broker here; says why."""
+
+
+class Broker(NamedTuple):
+    """A broker that runs."""
+
+    host: str
+    version: str
+    origin: str
+    userid: str = "guest"
+    password: str = "guest"
+    virtual_host: str = "/"
+    #: rabbitmqctl: arguments -> what it prints; None where there is none.
+    ctl: Optional[Callable[..., str]] = None
+
+    @property
+    def login(self) -> Dict[str, str]:
+        """Arguments for Connection."""
+        return {
+            "host": self.host,
+            "userid": self.userid,
+            "password": self.password,
+            "virtual_host": self.virtual_host,
+        }
+
+    def __str__(self) -> str:
+        return "RabbitMQ %s, %s" % (self.version, self.origin)
+
+
+def ask_version(**login: Any) -> str:
+    """The version that a broker reports."""
+    with amqplib.client_0_8.Connection(connect_timeout=10, **login) as connection:
+        return str(connection.server_properties.get("version", "unknown"))
+
+
+def named_broker(url: str) -> Broker:
+    """The broker that AMQPLIB_TEST_URL names."""
+    parts = urllib.parse.urlsplit(url)
+    unquote = urllib.parse.unquote
+    login = {
+        "host": "%s:%d" % (parts.hostname, parts.port or 5672),
+        "userid": unquote(parts.username or "guest"),
+        "password": unquote(parts.password or "guest"),
+        "virtual_host": unquote(parts.path[1:]) or "/",
+    }
+    return Broker(version=ask_version(**login), origin="named by AMQPLIB_TEST_URL", **login)
+
+
+def installation(series: str) -> Optional[Path]:
+    """A RabbitMQ of the series that can be run here."""
+    unpacked = installed(SUITES[series])
+    if unpacked:
+        return unpacked
+    system = system_install()
+    return system if system and installed_version(system).startswith(series + ".") else None
+
+
+def installed_version(install: Path) -> str:
+    return next(install.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*")).name.split("-")[1]
+
+
+def contained_broker(series: str, stack: ExitStack) -> Broker:
+    """A broker in a container, which ends with the stack."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what these packages think of each other is not ours to mend
+        try:
+            from testcontainers.core.container import DockerContainer
+        except ImportError:
+            raise Unavailable("no testcontainers to run one in a container") from None
+        try:
+            container = DockerContainer("rabbitmq:" + series).with_exposed_ports(5672)
+            stack.enter_context(container)
+        except Exception as exc:  # of docker, requests, urllib3 or the system
+            raise Unavailable("no Docker engine to run one in a container (%s)" % exc) from None
+        host = "%s:%s" % (container.get_container_host_ip(), container.get_exposed_port(5672))
+
+        def ctl(*arguments: str) -> str:
+            code, output = container.exec(["rabbitmqctl", "-q", *arguments])
+            assert code == 0, output
+            return str(output.decode(errors="replace"))
+
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                return Broker(host, ask_version(host=host), "in a container", ctl=ctl)
+            except OSError as exc:
+                if time.monotonic() > deadline:
+                    raise Unavailable("the container of RabbitMQ %s does not answer: %s" % (series, exc)) from None
+                time.sleep(0.5)
+
+
+class Brokers:
+    """The brokers of a test run: each is started when it is first asked for, and all end with the run."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._nodes: Optional[Nodes] = None
+        self._found: Dict[str, Union[Broker, Unavailable]] = {}
+        self._mortals: Dict[str, Node] = {}
+
+    def shared(self, series: str) -> Broker:
+        """The broker that tests share."""
+        url = os.environ.get("AMQPLIB_TEST_URL")
+        key = url or series
+        if key not in self._found:
+            try:
+                self._found[key] = named_broker(url) if url else self._find(series)
+            except Unavailable as exc:
+                self._found[key] = exc
+        found = self._found[key]
+        if isinstance(found, Unavailable):
+            raise found
+        return found
+
+    def mortal(self, series: str) -> Node:
+        """A node for a test that ends it: started, or started again, as the case may be."""
+        node = self._mortals.get(series)
+        if node is None:
+            node = self._mortals[series] = self._start(series)
+        elif not node.running():
+            node.run()
+        node.wait_ready()
+        return node
+
+    def _find(self, series: str) -> Broker:
+        try:
+            node = self._start(series)
+        except Unavailable as no_node:
+            try:
+                return contained_broker(series, self._stack)
+            except Unavailable as no_container:
+                raise Unavailable("%s, and %s" % (no_node, no_container)) from None
+        return Broker(node.host, node.version, "a private node", ctl=node.ctl)
+
+    def _start(self, series: str) -> Node:
+        install = installation(series)
+        if install is None:
+            raise Unavailable("no RabbitMQ %s here (run tests/install_rabbitmq.sh %s)" % (series, SUITES[series]))
+        if self._nodes is None:
+            self._nodes = self._stack.enter_context(Nodes())
+        return self._nodes.start(install)
+
+
+def pytest_report_header(config: pytest.Config) -> List[str]:
+    lines = ["amqplib %s on Python %s" % (amqplib.__version__, platform.python_version())]
+    url = os.environ.get("AMQPLIB_TEST_URL")
+    if url:
+        try:
+            return [*lines, "live tests: %s" % named_broker(url)]
+        except (OSError, ValueError) as exc:
+            return [*lines, "live tests: %s" % exc]
+    for series in sorted({peer.series for peer in PEERS}):
+        install = installation(series)
+        version = installed_version(install) if install else series + ", if a container can be had"
+        lines.append("live tests: RabbitMQ %s" % version)
+    return lines
+
+
+def give_up(reason: str) -> NoReturn:
+    """There is no broker for this test."""
+    if os.environ.get("AMQPLIB_REQUIRE_BROKER") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def brokers() -> Iterator[Brokers]:
+    with ExitStack() as stack:
+        yield Brokers(stack)
+
+
+@pytest.fixture(scope="session", params=PEERS, ids=str)
+def peer(request: pytest.FixtureRequest) -> Peer:
+    """The pair of broker and client that a test runs on: all live tests depend on this."""
+    chosen: Peer = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def broker(peer: Peer, brokers: Brokers) -> Broker:
+    """The broker, which tests share: whatever they make there has a name of its own."""
+    try:
+        return brokers.shared(peer.series)
+    except Unavailable as exc:
+        give_up(str(exc))
+
+
+@pytest.fixture(scope="session")
+def amqp(peer: Peer) -> ModuleType:
+    """The client module."""
+    return importlib.import_module(peer.client)
+
+
+@pytest.fixture(scope="session")
+def ctl(broker: Broker) -> Callable[..., str]:
+    """rabbitmqctl for the broker."""
+    if broker.ctl is None:
+        pytest.skip("there is no rabbitmqctl for the broker %s" % broker.origin)
+    return broker.ctl
+
+
+@pytest.fixture
+def mortal(peer: Peer, brokers: Brokers) -> Node:
+    """A node that the test may stop, kill and freeze."""
+    try:
+        return brokers.mortal(peer.series)
+    except Unavailable as exc:
+        give_up(str(exc))
+
+
+def version_of(broker: Broker) -> Tuple[int, ...]:
+    return tuple(int(part) for part in broker.version.split(".")[:2] if part.isdigit())
