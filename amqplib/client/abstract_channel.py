@@ -14,14 +14,11 @@ from typing import Any, Callable, ClassVar, Collection, Deque, Dict, Optional, T
 
 from ..wire.spec import Method, Sig
 from .deadline import NEVER, Deadline
-from .exceptions import AMQPException, method_name
-from .link import LOGGER, Link, Route
+from .exceptions import AMQPException, DialectError, method_name
+from .link import LOGGER, Item, Link, Route
 from .message import decode_body
 
 __all__ = ["AbstractChannel", "Item"]
-
-#: A method as it is kept: its 0-8 (class id, method id), its arguments, its content or None.
-Item = Tuple[Sig, Tuple[Any, ...], Any]
 
 SelfT = TypeVar("SelfT", bound="AbstractChannel")
 
@@ -38,8 +35,7 @@ class AbstractChannel(Route):
     def __init__(self, link: Link, number: int) -> None:
         self._link = link
         self._number = number
-        #: Methods that have arrived and wait for wait(): (method signature, args, content).
-        self.method_queue: Deque[Item] = deque()
+        self.method_queue = deque()
         self._replies: Deque[Item] = deque()
         #: Signatures of the replies that a call is waiting for.
         self._expected: Collection[Sig] = ()
@@ -72,7 +68,10 @@ class AbstractChannel(Route):
         if method.sig in self._expected:
             self._replies.append(item)
         else:
-            self.method_queue.append(item)
+            self._enqueue(item)
+
+    def _enqueue(self, item: Item) -> None:
+        self.method_queue.append(item)
 
     def pending(self) -> int:
         """How many methods have arrived and can be handled by wait() without reading from the network.
@@ -100,10 +99,11 @@ class AbstractChannel(Route):
         """Send a method that nothing answers."""
         self._link.send(self._number, self._method(name), args)
 
-    def _call(self, name: str, *args: Any, deadline: Deadline = NEVER) -> Item:
-        """Send a method and wait for what answers it."""
+    def _call(self, name: str, *args: Any, timeout: Optional[float] = None) -> Item:
+        """Send a method and wait for what answers it, for `timeout` or else the connection's reply_timeout."""
         method = self._method(name)
         frame = self._link.sender.method(self._number, method, args)
+        deadline = Deadline(self._link.reply_timeout if timeout is None else timeout)
         with self._calling:
             return self._await(method.replies, lambda: self._link.send_raw(frame), deadline)
 
@@ -146,7 +146,14 @@ class AbstractChannel(Route):
         return None
 
     def _method(self, name: str) -> Method:
-        return self._link.dialect[name]
+        try:
+            return self._link.dialect[name]
+        except KeyError:
+            raise self._not_in_dialect(name) from None
+
+    def _not_in_dialect(self, what: str) -> DialectError:
+        text = "AMQP %s, which is spoken here, has no %s; connect with protocol='0-9-1', or import amqplib.client_0_9_1"
+        return DialectError(0, text % (self._link.dialect.name, what), (0, 0), self._where())
 
     def _where(self) -> str:
         return self._link.where

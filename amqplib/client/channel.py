@@ -1,12 +1,6 @@
-"""Channels: AMQP's methods as Python methods, with their arguments in protocol order.
+"""Channels: what arrives and is handled, consumers, publishing, and the end.
 
-A channel belongs to a connection and is numbered. Every method here sends one protocol method; those that have a
-reply wait for it. Section numbers are those of the AMQP 0-8 and 0-9-1 specifications' class descriptions.
-
-Errors, for all methods: ValueError when an argument cannot be sent (nothing was sent, the channel stays usable);
-AMQPChannelException when the server closes the channel, be it for this call or for one before that nothing
-answers; ChannelClosedError when it was closed before; AMQPConnectionException (an OSError as well when the network
-was the cause) when the connection is over.
+The plain methods, that send something and wait for the answer, are in `channel_methods`; errors are explained there.
 """
 
 from __future__ import annotations
@@ -14,13 +8,21 @@ from __future__ import annotations
 import queue
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Collection, Deque, Dict, Literal, Optional, Tuple, overload
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Collection, Deque, Dict, Iterator, Optional, Tuple
 
-from ..wire.spec import AMQP_0_8, Method, Sig
-from .abstract_channel import AbstractChannel, Item
-from .exceptions import AMQPChannelException, AMQPTimeoutError, ChannelClosedError, ConnectionLostError
-from .link import LOGGER
-from .message import GenericContent, Message, decode_body, encode_body
+from ..wire.spec import Method, Sig, sig_of
+from .abstract_channel import AbstractChannel
+from .channel_methods import Arguments
+from .deadline import Deadline
+from .exceptions import (
+    AMQPChannelException,
+    AMQPTimeoutError,
+    ChannelClosedError,
+    ConnectionLostError,
+)
+from .link import LOGGER, Item
+from .message import Message, decode_body
+from .publishing import RETURN, SETTLING, Publishing
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -28,21 +30,16 @@ if TYPE_CHECKING:
 __all__ = ["Channel"]
 
 Callback = Callable[[Message], Any]
-Arguments = Optional[Dict[str, Any]]
 
 
-def _sig(name: str) -> Sig:
-    return AMQP_0_8[name].sig
+_CLOSE = sig_of("channel.close")
+_CLOSE_OK = sig_of("channel.close_ok")
+_CONSUME_OK = sig_of("basic.consume_ok")
+_DELIVER = sig_of("basic.deliver")
+_GET_EMPTY = sig_of("basic.get_empty")
 
 
-_CLOSE = _sig("channel.close")
-_CLOSE_OK = _sig("channel.close_ok")
-_CONSUME_OK = _sig("basic.consume_ok")
-_GET_EMPTY = _sig("basic.get_empty")
-_RETURN = _sig("basic.return")
-
-
-class Channel(AbstractChannel):
+class Channel(Publishing):
     """One channel of a connection; made by Connection.channel().
 
     connection: an open Connection.
@@ -51,8 +48,9 @@ class Channel(AbstractChannel):
 
     Attributes: `channel_id` and `connection` (None once closed), `is_open`, `active` (False while the server asks for
     no messages), `default_ticket`, `callbacks` (consumer tag -> callback), `returned_messages` (a queue.Queue of (reply
-    code, reply text, exchange, routing key, Message)) and `alerts` (a queue.Queue of (reply code, reply text,
-    details)), both of which outlive the channel.
+    code, reply text, exchange, routing key, Message)), `alerts` (a queue.Queue of (reply code, reply text, details))
+    and `unconfirmed`, which outlive the channel; `on_return`, a function that wait() calls with the five things that
+    returned_messages has for each message that comes back.
     """
 
     connection: Optional[Connection]
@@ -64,7 +62,7 @@ class Channel(AbstractChannel):
             raise ValueError(
                 "channel_id: %r: %s has channels 1 to %d" % (channel_id, link.where, connection.channel_max)
             )
-        AbstractChannel.__init__(self, link, link.add_route(channel_id, connection.channel_max, self))
+        Publishing.__init__(self, link, link.add_route(channel_id, connection.channel_max, self))
         self.connection = connection
         self.channel_id = self._number
         self.auto_decode = auto_decode
@@ -72,12 +70,9 @@ class Channel(AbstractChannel):
         self.active = True
         self.default_ticket = 0
         self.callbacks: Dict[str, Optional[Callback]] = {}
-        self.returned_messages: queue.Queue[Tuple[int, str, str, str, Message]] = queue.Queue()
         self.alerts: queue.Queue[Tuple[int, str, Dict[str, Any]]] = queue.Queue()
+        self._on_cancel: Dict[str, Callable[[str], Any]] = {}
         self._new_callback: Optional[Callback] = None
-        # threads inside wait(): one entry each (appending and popping need no lock)
-        self._waiting: Deque[None] = deque()
-        self._close_item: Optional[Item] = None
         self._close_sent = self._close_answered = False
         self._closed_because = "it was never opened"
         try:
@@ -101,38 +96,43 @@ class Channel(AbstractChannel):
                 # before any delivery for the new tag can be seen by another thread
                 self.callbacks[args[0]] = self._new_callback
             self._replies.append((sig, args, content))
-        elif sig == _RETURN and not (self._waiting and not self.method_queue):
-            # nobody is waiting for a method, so it is kept where the program looks for it
-            if self.auto_decode:
-                decode_body(content)
-            self._basic_return(args, content)
+        elif sig == RETURN:
+            self._returned(args, content)
+        elif sig in SETTLING:
+            self._settled(sig, args)
         else:
-            self.method_queue.append((sig, args, content))
+            item = (sig, args, content)
+            self._enqueue(item)
             if sig == _CLOSE:
-                self._close_item = self.method_queue[-1]
+                self._close_item = item
 
-    def wait(self, allowed_methods: Optional[Collection[Sig]] = None) -> Any:
+    def _enqueue(self, item: Item) -> None:
+        self.method_queue.append(item)
+        self._link.ready[self._number] = self
+
+    def wait(self, allowed_methods: Optional[Collection[Sig]] = None, timeout: Optional[float] = None) -> Any:
         """Handle ONE method that the server has sent for this channel, waiting until there is one.
 
         A delivery calls its consumer's callback, in this thread. Returns what the handler returns, which is None for
         all that servers send. `allowed_methods`, (class id, method id) pairs of AMQP 0-8, limits what is handled;
-        others stay for a later wait(). Also raises what the callback raises; the channel stays usable.
+        others stay for a later wait(). Also raises what the callback raises, and AMQPTimeoutError when nothing has come
+        for `timeout` seconds; the channel stays usable.
         """
         item = None
         if allowed_methods is None:
             with suppress(IndexError):
                 item = self.method_queue.popleft()
         if item is None:
-            item = self._wait_for_item(allowed_methods)
+            item = self._wait_for_item(allowed_methods, Deadline(timeout))
         return self.dispatch_method(*item)
 
-    def _wait_for_item(self, allowed: Optional[Collection[Sig]]) -> Item:
+    def _wait_for_item(self, allowed: Optional[Collection[Sig]], deadline: Deadline) -> Item:
         if allowed is not None:
             allowed = (*allowed, _CLOSE)
         self._check_open(closing=False)
         self._waiting.append(None)
         try:
-            return self._link.wait_for(lambda: self._take_next(allowed))
+            return self._link.wait_for(lambda: self._take_next(allowed), deadline)
         finally:
             self._waiting.pop()
 
@@ -149,13 +149,6 @@ class Channel(AbstractChannel):
     def _send(self, name: str, *args: Any) -> None:
         self._check_open()
         super()._send(name, *args)
-
-    def _request(self, name: str, nowait: bool, *args: Any) -> Optional[Tuple[Any, ...]]:
-        """Send a method that the server answers unless told not to; the reply's arguments, None without one."""
-        if nowait:
-            self._send(name, *args)
-            return None
-        return self._call(name, *args)[1]
 
     # --- the end
 
@@ -181,7 +174,7 @@ class Channel(AbstractChannel):
         else:
             self._link.drop_route(self._number)
         self._finish("by the server: %s %s" % (reply_code, reply_text))
-        raise AMQPChannelException(reply_code, reply_text, (class_id, method_id), where)
+        raise AMQPChannelException(reply_code, reply_text, self._link.dialect.sig(class_id, method_id), where)
 
     def close(self, reply_code: int = 0, reply_text: str = "", method_sig: Sig = (0, 0)) -> None:
         """Close the channel; a second time does nothing.
@@ -214,9 +207,6 @@ class Channel(AbstractChannel):
         if connection is not None and connection.channels is not None:
             connection.channels.pop(self._number, None)
         self.callbacks = {}
-        for sig, args, content in self.method_queue:
-            if sig == _RETURN:
-                self._basic_return(args, content)
         self.method_queue.clear()
 
     def _where(self) -> str:
@@ -238,180 +228,7 @@ class Channel(AbstractChannel):
     def _alert(self, args: Tuple[int, str, Dict[str, Any]]) -> None:
         self.alerts.put(args)
 
-    # --- class access
-
-    def access_request(
-        self,
-        realm: str,
-        exclusive: bool = False,
-        passive: bool = False,
-        active: bool = False,
-        write: bool = False,
-        read: bool = False,
-    ) -> int:
-        """Ask for a ticket for a realm; it becomes the default ticket. RabbitMQ grants every one of them."""
-        ticket: int = self._call("access.request", realm, exclusive, passive, active, write, read)[1][0]
-        self.default_ticket = ticket
-        return ticket
-
-    def _ticket(self, ticket: Optional[int]) -> int:
-        return self.default_ticket if ticket is None else ticket
-
-    # --- class exchange
-
-    def exchange_declare(
-        self,
-        exchange: str,
-        type: str,
-        passive: bool = False,
-        durable: bool = False,
-        auto_delete: bool = True,
-        internal: bool = False,
-        nowait: bool = False,
-        arguments: Arguments = None,
-        ticket: Optional[int] = None,
-    ) -> None:
-        """Create an exchange of a type ('direct', 'fanout', 'topic', 'headers'), or check the one that is there.
-
-        passive: only check that it exists (404 when not). durable: it survives a restart of the broker.
-        auto_delete: it goes when nothing is bound to it any more (the default here, unlike elsewhere). internal: only
-        other exchanges publish to it. nowait: return without an answer; an error closes the channel later.
-        """
-        self._request(
-            "exchange.declare",
-            nowait,
-            self._ticket(ticket),
-            exchange,
-            type,
-            passive,
-            durable,
-            auto_delete,
-            internal,
-            nowait,
-            arguments,
-        )
-
-    def exchange_delete(
-        self, exchange: str, if_unused: bool = False, nowait: bool = False, ticket: Optional[int] = None
-    ) -> None:
-        """Delete an exchange; with if_unused only when nothing is bound to it (406 when something is)."""
-        self._request("exchange.delete", nowait, self._ticket(ticket), exchange, if_unused, nowait)
-
-    # --- class queue
-
-    @overload
-    def queue_declare(
-        self,
-        queue: str = "",
-        passive: bool = False,
-        durable: bool = False,
-        exclusive: bool = False,
-        auto_delete: bool = True,
-        nowait: Literal[False] = False,
-        arguments: Arguments = None,
-        ticket: Optional[int] = None,
-    ) -> Tuple[str, int, int]: ...
-
-    @overload
-    def queue_declare(
-        self,
-        queue: str = "",
-        passive: bool = False,
-        durable: bool = False,
-        exclusive: bool = False,
-        auto_delete: bool = True,
-        nowait: bool = False,
-        arguments: Arguments = None,
-        ticket: Optional[int] = None,
-    ) -> Optional[Tuple[str, int, int]]: ...
-
-    def queue_declare(
-        self,
-        queue: str = "",
-        passive: bool = False,
-        durable: bool = False,
-        exclusive: bool = False,
-        auto_delete: bool = True,
-        nowait: bool = False,
-        arguments: Arguments = None,
-        ticket: Optional[int] = None,
-    ) -> Optional[Tuple[str, int, int]]:
-        """Create a queue, or check the one that is there; (its name, messages ready, consumers), None with nowait.
-
-        queue: '' lets the server make up a name. passive: only check that it exists. durable: it survives a restart
-        of the broker. exclusive: only for this connection, and gone with it. auto_delete: it goes with its last
-        consumer (the default here, unlike elsewhere). The queue declared last is what '' means to other methods of
-        this channel.
-        """
-        reply = self._request(
-            "queue.declare",
-            nowait,
-            self._ticket(ticket),
-            queue,
-            passive,
-            durable,
-            exclusive,
-            auto_delete,
-            nowait,
-            arguments,
-        )
-        return None if reply is None else (reply[0], reply[1], reply[2])
-
-    def queue_bind(
-        self,
-        queue: str,
-        exchange: str,
-        routing_key: str = "",
-        nowait: bool = False,
-        arguments: Arguments = None,
-        ticket: Optional[int] = None,
-    ) -> None:
-        """Let messages that are published to the exchange reach the queue, as the exchange's type says."""
-        self._request("queue.bind", nowait, self._ticket(ticket), queue, exchange, routing_key, nowait, arguments)
-
-    def queue_unbind(
-        self,
-        queue: str,
-        exchange: str,
-        routing_key: str = "",
-        nowait: bool = False,
-        arguments: Arguments = None,
-        ticket: Optional[int] = None,
-    ) -> None:
-        """Undo a queue_bind() with the same arguments. The protocol has no nowait for this: it is always answered."""
-        self._call("queue.unbind", self._ticket(ticket), queue, exchange, routing_key, arguments)
-
-    def queue_purge(self, queue: str = "", nowait: bool = False, ticket: Optional[int] = None) -> Optional[int]:
-        """Drop all messages that are ready in the queue; how many there were, None with nowait."""
-        reply = self._request("queue.purge", nowait, self._ticket(ticket), queue, nowait)
-        return None if reply is None else int(reply[0])
-
-    def queue_delete(
-        self,
-        queue: str = "",
-        if_unused: bool = False,
-        if_empty: bool = False,
-        nowait: bool = False,
-        ticket: Optional[int] = None,
-    ) -> Optional[int]:
-        """Delete a queue and its messages; how many there were, None with nowait.
-
-        if_unused, if_empty: only without consumers, without messages (406 otherwise). Deleting a queue that is not
-        there is no error on RabbitMQ >= 3.2.
-        """
-        reply = self._request("queue.delete", nowait, self._ticket(ticket), queue, if_unused, if_empty, nowait)
-        return None if reply is None else int(reply[0])
-
     # --- class basic
-
-    def basic_qos(self, prefetch_size: int, prefetch_count: int, a_global: bool) -> None:
-        """Limit what the server sends ahead: at most prefetch_count unacknowledged deliveries; 0 for no limit.
-
-        prefetch_size, in bytes, has to be 0 on RabbitMQ, which knows no other limit than the count. a_global: for the
-        whole channel instead of each consumer (RabbitMQ's reading:
-        https://www.rabbitmq.com/docs/consumer-prefetch).
-        """
-        self._call("basic.qos", prefetch_size, prefetch_count, a_global)
 
     def basic_consume(
         self,
@@ -423,15 +240,23 @@ class Channel(AbstractChannel):
         nowait: bool = False,
         callback: Optional[Callback] = None,
         ticket: Optional[int] = None,
+        arguments: Arguments = None,
+        on_cancel: Optional[Callable[[str], Any]] = None,
     ) -> str:
         """Have the queue's messages delivered to callback(message) inside wait(); the consumer tag.
 
         consumer_tag: '' lets the server make one up. no_ack: the server forgets a message as it sends it, so that
         one is lost when this program fails; otherwise each has to be given to basic_ack(). exclusive: nobody else
         may consume from the queue. no_local: nothing that this connection has published (RabbitMQ ignores it).
-        Without a callback the deliveries are taken and dropped.
+        arguments (0-9-1): a dict, such as {'x-priority': 10} or, for a stream, {'x-stream-offset': 'first'}.
+        on_cancel: called with the tag, inside wait(), when the server ends the consumer, as it does when the queue is
+        deleted; the tag has left `callbacks` then. Without a callback the deliveries are taken and dropped.
         """
-        args = self._ticket(ticket), queue, consumer_tag, no_local, no_ack, exclusive, nowait
+        args: Tuple[Any, ...] = self._ticket(ticket), queue, consumer_tag, no_local, no_ack, exclusive, nowait
+        if len(self._method("basic.consume").fields) > len(args):
+            args += (arguments,)
+        elif arguments:
+            raise self._not_in_dialect("arguments of basic.consume")
         if nowait:
             self._check_open()
             before = dict(self.callbacks)
@@ -441,24 +266,73 @@ class Channel(AbstractChannel):
             except ValueError:
                 self.callbacks = before
                 raise
-            return consumer_tag
-        with self._calling:
-            self._new_callback = callback
-            try:
-                tag: str = self._call("basic.consume", *args)[1][0]
-            finally:
-                self._new_callback = None
+            tag = consumer_tag
+        else:
+            with self._calling:
+                self._new_callback = callback
+                try:
+                    tag = self._call("basic.consume", *args)[1][0]
+                finally:
+                    self._new_callback = None
+        if on_cancel:
+            self._on_cancel[tag] = on_cancel
         return tag
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False) -> None:
         """End a consumer; its tag leaves `callbacks`. What was delivered before stays to be acknowledged."""
         self._request("basic.cancel", nowait, consumer_tag, nowait)
         self.callbacks.pop(consumer_tag, None)
+        self._on_cancel.pop(consumer_tag, None)
 
-    def _basic_cancel(self, args: Tuple[str]) -> None:
+    def _basic_cancel(self, args: Tuple[str, bool]) -> None:
         """The server ended a consumer, as when its queue was deleted."""
-        LOGGER.warning("%s: the server cancelled consumer %r", self._where(), args[0])
-        self.callbacks.pop(args[0], None)
+        consumer_tag, nowait = args
+        LOGGER.warning("%s: the server cancelled consumer %r", self._where(), consumer_tag)
+        self.callbacks.pop(consumer_tag, None)
+        on_cancel = self._on_cancel.pop(consumer_tag, None)
+        if not nowait:
+            self._send("basic.cancel_ok", consumer_tag)
+        if on_cancel:
+            on_cancel(consumer_tag)
+
+    def consume(
+        self,
+        queue: str = "",
+        no_ack: bool = False,
+        exclusive: bool = False,
+        arguments: Arguments = None,
+        timeout: Optional[float] = None,
+    ) -> Iterator[Message]:
+        """Iterate over the messages of a queue: `for msg in ch.consume('work'): ...; msg.ack()`.
+
+        The iteration ends when nothing has come for `timeout` seconds, or when the server cancels the consumer; leaving
+        the loop cancels it as well. Messages that had been delivered by then, but not been given to the loop, go back
+        to the queue (with no_ack they are lost: set basic_qos() and acknowledge if that matters). Other consumers'
+        callbacks of this channel run meanwhile.
+        """
+        arrived: Deque[Message] = deque()
+        tag = self.basic_consume(
+            queue, no_ack=no_ack, exclusive=exclusive, callback=arrived.append, arguments=arguments
+        )
+        try:
+            while arrived or tag in self.callbacks:
+                if arrived:
+                    yield arrived.popleft()
+                else:
+                    try:
+                        self.wait(timeout=timeout)
+                    except AMQPTimeoutError:
+                        if timeout is None:
+                            raise  # the program's own timeout, on the socket
+                        return
+        finally:
+            if self.is_open and tag in self.callbacks:
+                self.basic_cancel(tag)
+                left = [msg.delivery_info["delivery_tag"] for msg in arrived]
+                # what had come before the cancel-ok is in the queue of methods; without a callback it will be dropped
+                left += [args[1] for sig, args, _ in self.method_queue if sig == _DELIVER and args[0] == tag]
+                for delivery_tag in [] if no_ack else left:
+                    self.basic_reject(delivery_tag, True)
 
     def _basic_deliver(self, args: Tuple[Any, ...], msg: Message) -> None:
         consumer_tag, delivery_tag, redelivered, exchange, routing_key = args
@@ -489,69 +363,15 @@ class Channel(AbstractChannel):
             "routing_key": routing_key,
             "message_count": message_count,
         }
+        msg._got_on = self
         message: Message = msg
         return message
 
-    def basic_publish(
-        self,
-        msg: GenericContent,
-        exchange: str = "",
-        routing_key: str = "",
-        mandatory: bool = False,
-        immediate: bool = False,
-        ticket: Optional[int] = None,
-    ) -> None:
-        """Send a message to an exchange; '' is the default one, which routes to the queue named routing_key.
-
-        The message is with the operating system when this returns, and nothing says when the broker has it: close
-        the channel, or use tx_commit(), to know. mandatory: a message that no queue takes comes back into
-        `returned_messages`. immediate: likewise when no consumer takes it at once; RabbitMQ >= 3 refuses it with 540,
-        which ends the connection.
-        """
-        if not isinstance(msg, GenericContent):
-            raise ValueError("msg: %r is not a Message" % type(msg).__name__)
-        self._check_open()
-        body = encode_body(msg)
-        args = self._ticket(ticket), exchange, routing_key, mandatory, immediate
-        self._link.send_content(self._number, self._method("basic.publish"), args, msg.properties, body)
-
-    def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
-        """Tell the server that a message is done with; with multiple also all before it (0: all)."""
-        self._send("basic.ack", delivery_tag, multiple)
-
-    def basic_reject(self, delivery_tag: int, requeue: bool) -> None:
-        """Give a message back; the server requeues it, or drops or dead-letters it."""
-        self._send("basic.reject", delivery_tag, requeue)
-
-    def basic_recover(self, requeue: bool = False) -> None:
-        """Ask for all unacknowledged messages of this channel again; with requeue anybody may get them.
-
-        RabbitMQ knows requeue=True only. Nothing answers this.
-        """
-        self._send("basic.recover_async", requeue)
-
-    def _basic_return(self, args: Tuple[int, str, str, str], msg: Message) -> None:
-        self.returned_messages.put((*args, msg))
-
-    # --- class tx
-
-    def tx_select(self) -> None:
-        """From now on publishes and acknowledgements take effect with tx_commit() only."""
-        self._call("tx.select")
-
-    def tx_commit(self) -> None:
-        """Make all publishes and acknowledgements since the last commit or rollback happen."""
-        self._call("tx.commit")
-
-    def tx_rollback(self) -> None:
-        """Forget all publishes and acknowledgements since the last commit or rollback."""
-        self._call("tx.rollback")
-
     _METHOD_MAP: ClassVar[Dict[Sig, Callable[..., Any]]] = {
-        _sig("channel.flow"): _flow,
-        _sig("channel.alert"): _alert,
+        **Publishing._METHOD_MAP,
+        sig_of("channel.flow"): _flow,
+        sig_of("channel.alert"): _alert,
         _CLOSE: _closed_by_server,
-        _sig("basic.cancel"): _basic_cancel,
-        _sig("basic.deliver"): _basic_deliver,
-        _RETURN: _basic_return,
+        sig_of("basic.cancel"): _basic_cancel,
+        sig_of("basic.deliver"): _basic_deliver,
     }

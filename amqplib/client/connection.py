@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Collection, Dict, List, Optional, Tuple, Type, Union
+import errno
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    ClassVar,
+    Collection,
+    Dict,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    Union,
+)
 
 from .. import __version__
 from ..wire.protocol import Receiver, Sender
-from ..wire.spec import AMQP_0_8, Dialect, Method, Sig
+from ..wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect, Method, Sig, sig_of
 from .abstract_channel import AbstractChannel, Item
 from .address import DEFAULT_PORT, DEFAULT_TLS_PORT, Address, parse_host
 from .channel import Channel
@@ -16,6 +30,7 @@ from .exceptions import (
     AMQPTimeoutError,
     AuthenticationError,
     ConnectionLostError,
+    ProtocolVersionError,
 )
 from .link import LOGGER, Failure, Link
 from .login import login_response as make_login_response
@@ -32,20 +47,40 @@ LIBRARY_PROPERTIES = {"library": "Python amqplib", "library_version": __version_
 #: Capabilities that a client announces, by dialect. Without the first, RabbitMQ answers a wrong password with three
 #: seconds of silence and a reset (https://www.rabbitmq.com/docs/auth-notification). connection.blocked must not be
 #: announced in 0-8, which has no such method: RabbitMQ resets the connection at its first alarm.
-_CAPABILITIES: Dict[str, Dict[str, Any]] = {"0-8": {"authentication_failure_close": True}}
+_CAPABILITIES: Dict[str, Dict[str, Any]] = {
+    "0-8": {"authentication_failure_close": True, "consumer_cancel_notify": True},
+    "0-9-1": {
+        "authentication_failure_close": True,
+        "basic.nack": True,
+        "connection.blocked": True,
+        "consumer_cancel_notify": True,
+        "exchange_exchange_bindings": True,
+        "publisher_confirms": True,
+    },
+}
+
+#: What was learned: the dialect that the broker at an address speaks. The next connection starts with it.
+_SPOKEN: Dict[Address, Dialect] = {}
+
+#: How a network connection ends when a broker does not want to hear more.
+_REFUSALS = (errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE)
 
 _MAX_REDIRECTS = 5
 
 
-def _sigs(*names: str) -> Tuple[Sig, ...]:
-    return tuple(AMQP_0_8[name].sig for name in names)
+_VERSION_0_9 = (0, 9)  # what connection.start says in 0-9-1
 
 
-_START = _sigs("connection.start")
-(_START_OK,) = _sigs("connection.start_ok")
-_SECURE, _TUNE = _sigs("connection.secure", "connection.tune")
-_OPEN_OK, _REDIRECT = _sigs("connection.open_ok", "connection.redirect")
-_CLOSE, _CLOSE_OK = _sigs("connection.close", "connection.close_ok")
+def _is_refusal(exc: AMQPConnectionException) -> bool:
+    """Is this how a broker refuses a dialect: its own protocol header, a close, a reset?"""
+    if isinstance(exc, ConnectionLostError) and not isinstance(exc, ProtocolVersionError):
+        return exc.errno in _REFUSALS
+    return True
+
+
+_START, _START_OK = sig_of("connection.start"), sig_of("connection.start_ok")
+_SECURE, _TUNE = sig_of("connection.secure"), sig_of("connection.tune")
+_OPEN_OK, _REDIRECT = sig_of("connection.open_ok"), sig_of("connection.redirect")
 
 
 class Connection(AbstractChannel):
@@ -61,6 +96,11 @@ class Connection(AbstractChannel):
         ciphers, server_hostname, or an ssl.SSLContext. Only cert_reqs=ssl.CERT_NONE turns verification off.
     insist: ask the server not to redirect to another host.
     connect_timeout: seconds for everything up to the open virtual host; None waits as long as the system does.
+    protocol: '0-8' or '0-9-1' to speak only that; otherwise what the broker understands.
+    heartbeat: seconds between heartbeats, at most what the server proposes; 0 for none.
+    reply_timeout: seconds that a call waits for its reply; None waits for ever.
+    on_blocked, on_unblocked: called with the server's reason when it takes no publishes for the time being (0-9-1), and
+        without arguments when it does again.
 
     Raises ConnectionLostError (an OSError, with errno) when there is no connection, AuthenticationError (403) when
     the login is refused, AMQPConnectionException when the server refuses anything else, AMQPTimeoutError when
@@ -75,7 +115,10 @@ class Connection(AbstractChannel):
     channel_class: ClassVar[Type[Channel]] = Channel
     message_class: ClassVar[Type[Message]] = Message
 
-    _dialect: ClassVar[Dialect] = AMQP_0_8
+    #: The dialects to offer, in this order, to a broker that nothing is known of.
+    _dialects: ClassVar[Sequence[Dialect]] = (AMQP_0_8, AMQP_0_9_1)
+    #: What `heartbeat` is unless it is given; None leaves it to the server.
+    _default_heartbeat: ClassVar[Optional[int]] = 0
 
     channels: Optional[Dict[int, AbstractChannel]]
     connection: Optional[Connection]
@@ -94,7 +137,16 @@ class Connection(AbstractChannel):
         ssl: Union[bool, Dict[str, Any], SSLContext, None] = False,
         insist: bool = False,
         connect_timeout: Optional[float] = None,
+        *,
+        protocol: Optional[str] = None,
+        heartbeat: Optional[int] = None,
+        reply_timeout: Optional[float] = None,
+        on_blocked: Optional[Callable[[str], Any]] = None,
+        on_unblocked: Optional[Callable[[], Any]] = None,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            self._unknown_arguments(sorted(unknown))
         self.channel_id = 0
         self.auto_decode = False
         self.channel_max = 65535
@@ -110,49 +162,111 @@ class Connection(AbstractChannel):
         self._virtual_host = virtual_host
         self._ssl = ssl
 
+        self._offered = self._pinned(protocol)
+        self._reply_timeout = reply_timeout
+        #: Why the server takes no publishes for the time being (RabbitMQ's connection.blocked); None when it does.
+        self.blocked: Optional[str] = None
+        #: Called with the reason, and without arguments, when that changes; see on_blocked above.
+        self.on_blocked, self.on_unblocked = on_blocked, on_unblocked
+
         deadline = Deadline(connect_timeout)
         address = parse_host(host, DEFAULT_TLS_PORT if ssl else DEFAULT_PORT)
         if login_response is None:
             login_response = make_login_response(login_method, userid, password)
-        properties: Dict[str, Any] = dict(LIBRARY_PROPERTIES)
-        properties["capabilities"] = _CAPABILITIES.get(self._dialect.name, {})
-        properties.update(client_properties or {})
 
         for _ in range(_MAX_REDIRECTS):
-            self._connect(address, deadline)
+            self._start(address, deadline)
             try:
+                properties: Dict[str, Any] = dict(LIBRARY_PROPERTIES)
+                properties["capabilities"] = _CAPABILITIES[self.protocol]
+                properties.update(client_properties or {})
                 self._log_in(properties, login_method, login_response, locale, deadline)
+                self._tune(heartbeat)
                 elsewhere = self._open(virtual_host, insist, deadline)
             except BaseException as exc:
                 self._link.fail(Failure(ConnectionLostError, 0, "it was given up: %s" % type(exc).__name__))
                 raise
             if elsewhere is None:
+                _SPOKEN[address] = self._link.dialect
                 return
             LOGGER.info("%s redirects to %s", self._link.where, elsewhere)
             self._link.fail(Failure(ConnectionLostError, 0, "the server redirected to %s" % elsewhere))
             address = parse_host(elsewhere, address.port)
-        raise ConnectionLostError(0, "redirected %d times, at last to %s" % (_MAX_REDIRECTS, address))
+        raise ConnectionLostError(0, "redirected %d times, at last to %s" % (_MAX_REDIRECTS, str(address)))
+
+    @property
+    def protocol(self) -> str:
+        """The AMQP version that is spoken: '0-8' or '0-9-1'."""
+        return self._link.dialect.name
+
+    def _unknown_arguments(self, names: List[str]) -> None:
+        raise TypeError("Connection has no argument %s" % ", ".join(names))
 
     # --- connecting
 
-    def _connect(self, address: Address, deadline: Deadline) -> None:
+    @classmethod
+    def _pinned(cls, protocol: Optional[str]) -> Sequence[Dialect]:
+        chosen = [dialect for dialect in cls._dialects if protocol in (None, dialect.name)]
+        if not chosen:
+            names = " or ".join(repr(dialect.name) for dialect in cls._dialects)
+            raise ValueError("protocol: %r: it is %s" % (protocol, names))
+        return chosen
+
+    def _start(self, address: Address, deadline: Deadline) -> None:
+        """Connect and get connection.start, in a dialect that the broker speaks.
+
+        One that refuses a dialect sends a protocol header, closes or resets, and what it sends may be lost with the
+        reset: each of these before connection.start means the same.
+        """
+        first = _SPOKEN.get(address)
+        refusals: List[str] = []
+        for dialect in sorted(self._offered, key=lambda known: known is not first):
+            try:
+                self._connect(address, dialect, deadline)
+                self._receive_start(deadline)
+                return
+            except AMQPTimeoutError:
+                raise
+            except AMQPConnectionException as exc:
+                self._link.fail(Failure(ConnectionLostError, 0, "the handshake failed"))
+                last = len(refusals) + 1 == len(self._offered)
+                if (not _is_refusal(exc) and not refusals) or (last and not refusals):
+                    raise
+                refusals.append("%s: %s" % (dialect.name, exc.amqp_reply_text))
+                LOGGER.debug("%s: AMQP %s", address, refusals[-1])
+                if not _is_refusal(exc):
+                    break
+        text = "%s speaks no AMQP that is known here (%s)" % (str(address), "; ".join(refusals))
+        raise ProtocolVersionError(0, text, errno=errno.EPROTONOSUPPORT)
+
+    def _connect(self, address: Address, dialect: Dialect, deadline: Deadline) -> None:
         """A fresh network connection, with nothing said on it."""
         where = "%s, vhost %r, user %r" % (address, self._virtual_host, self._userid)
         transport = self._open_transport(address, deadline)
-        receiver = Receiver(self._dialect, self.message_class._received, self.message_class._to_time)
+        receiver = Receiver(dialect, self.message_class._received, self.message_class._to_time)
         receiver.frame_max = self.frame_max
-        link = Link(transport, receiver, Sender(self._dialect), where, self._handle_control, self._do_close)
+        link = Link(transport, receiver, Sender(dialect), where, self._handle_control, self._do_close)
+        link.reply_timeout = self._reply_timeout
         AbstractChannel.__init__(self, link, 0)
         link.add_route(0, 0, self)
         self.transport = transport
         self.connection = self
         self.channels = {0: self}
 
+    def _receive_start(self, deadline: Deadline) -> None:
+        """Protocol header -> start."""
+        _, args, _ = self._await((_START,), lambda: self._link.send_raw(self._protocol_header()), deadline)
+        self.version_major, self.version_minor, self.server_properties, mechanisms, locales = args
+        self.mechanisms, self.locales = mechanisms.split(" "), locales.split(" ")
+        version = self.version_major, self.version_minor
+        if self._link.dialect is AMQP_0_8 and version == _VERSION_0_9:
+            raise ProtocolVersionError(0, "AMQP 0-8 was answered with 0-9", errno=errno.EPROTONOSUPPORT)
+
     def _open_transport(self, address: Address, deadline: Deadline) -> Transport:
         return open_transport(address, self._ssl, deadline)
 
     def _protocol_header(self) -> bytes:
-        return self._dialect.header
+        return self._link.dialect.header
 
     def _log_in(
         self,
@@ -162,11 +276,7 @@ class Connection(AbstractChannel):
         locale: str,
         deadline: Deadline,
     ) -> None:
-        """Protocol header -> start; start-ok (secure, secure-ok)* -> tune; tune-ok."""
-        _, args, _ = self._await(_START, lambda: self._link.send_raw(self._protocol_header()), deadline)
-        self.version_major, self.version_minor, self.server_properties, mechanisms, locales = args
-        self.mechanisms, self.locales = mechanisms.split(" "), locales.split(" ")
-
+        """start-ok (secure, secure-ok)* -> tune; tune-ok is left to _tune()."""
         try:
             item = self._next_of(
                 (_SECURE, _TUNE), deadline, "connection.start_ok", properties, mechanism, response, locale
@@ -184,11 +294,20 @@ class Connection(AbstractChannel):
                 raise
             raise AuthenticationError(403, exc.amqp_reply_text, exc.amqp_method_sig, self._where()) from exc
 
-        channel_max, frame_max, _ = item[1]
+        channel_max, frame_max, self.heartbeat = item[1]
         # 0 is "no limit" from a server; of two limits the smaller one holds (section connection.tune)
         self.channel_max = min(channel_max or self.channel_max, self.channel_max)
         self.frame_max = min(frame_max or self.frame_max, self.frame_max)
+
+    def _tune(self, heartbeat: Optional[int]) -> None:
+        """Answer tune. What is asked for here holds; 0 turns heartbeats off, None takes what the server proposed."""
+        if heartbeat is None:
+            heartbeat = self._default_heartbeat
+        if heartbeat is not None:
+            self.heartbeat = min(heartbeat, self.heartbeat or heartbeat)
         self._send("connection.tune_ok", self.channel_max, self.frame_max, self.heartbeat)
+        if self.heartbeat:
+            self._link.start_heartbeats(self.heartbeat)
         self._link.receiver.frame_max = self._link.sender.frame_max = self.frame_max
 
     def _open(self, virtual_host: str, insist: bool, deadline: Deadline) -> Optional[str]:
@@ -255,13 +374,40 @@ class Connection(AbstractChannel):
     def _closed_by_server(self, args: Tuple[int, str, int, int]) -> None:
         """The server closes the connection: agree, and let everybody know why."""
         reply_code, reply_text, class_id, method_id = args
-        failure = Failure(AMQPConnectionException, reply_code, reply_text, (class_id, method_id))
+        method_sig = self._link.dialect.sig(class_id, method_id)
+        failure = Failure(AMQPConnectionException, reply_code, reply_text, method_sig)
         try:
             self._send("connection.close_ok")
         except (AMQPTimeoutError, ConnectionLostError) as exc:
             LOGGER.debug("%s: closed by the server, then %s", self._where(), exc)
         self._link.failure = failure  # the server's words, whatever became of the answer to them
         self._link.fail(failure)
+
+    def _blocked(self, args: Tuple[str]) -> None:
+        self.blocked = args[0]
+        LOGGER.warning("%s: the server takes no publishes: %s", self._where(), self.blocked)
+        if self.on_blocked:
+            self.on_blocked(self.blocked)
+
+    def _unblocked(self, args: Tuple[()]) -> None:
+        self.blocked = None
+        LOGGER.warning("%s: the server takes publishes again", self._where())
+        if self.on_unblocked:
+            self.on_unblocked()
+
+    def update_secret(self, new_secret: Union[str, bytes], reason: str = "") -> None:
+        """Give the server a new password or token for this connection, before the old one expires. Only in 0-9-1."""
+        self._call("connection.update_secret", new_secret, reason)
+
+    def drain_events(self, timeout: Optional[float] = None) -> Any:
+        """Handle one method on any channel, as its wait() would; AMQPTimeoutError after `timeout` seconds of none.
+
+        A delivery calls its consumer's callback. What the handler returns.
+        """
+        channels = self._channels()
+        number, item = self._link.wait_for(self._link.take_ready, Deadline(timeout))
+        channel = channels.get(number)
+        return channel.dispatch_method(*item) if channel else None
 
     # --- the end
 
@@ -292,4 +438,8 @@ class Connection(AbstractChannel):
                 channel._do_close()
         LOGGER.debug("the connection to %s is over", self._where())
 
-    _METHOD_MAP: ClassVar[Dict[Sig, Callable[..., Any]]] = {_CLOSE: _closed_by_server}
+    _METHOD_MAP: ClassVar[Dict[Sig, Callable[..., Any]]] = {
+        sig_of("connection.close"): _closed_by_server,
+        sig_of("connection.blocked"): _blocked,
+        sig_of("connection.unblocked"): _unblocked,
+    }

@@ -18,6 +18,19 @@ class Deadline:
         self.seconds = seconds
         self._end = None if seconds is None else time.monotonic() + seconds
 
+    @classmethod
+    def at(cls, moment: float) -> Deadline:
+        """A moment on time.monotonic()."""
+        deadline = cls(max(0.0, moment - time.monotonic()))
+        deadline._end = moment
+        return deadline
+
+    def sooner(self, other: Deadline) -> Deadline:
+        """The one of the two that comes first."""
+        if self._end is None or (other._end is not None and other._end < self._end):
+            return other
+        return self
+
     def remaining(self) -> Optional[float]:
         """Seconds left, never below 0; None for ever."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())

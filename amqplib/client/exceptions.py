@@ -3,9 +3,13 @@
     AMQPException                    what the protocol reports: code, text, method
       AMQPConnectionException          the connection is over: the server closed it
         ConnectionLostError              ... or it was lost, refused or never made; an OSError too, with errno
+          ProtocolVersionError             ... because the server speaks another version of AMQP
           AuthenticationError              ... because the login was refused (403)
       AMQPChannelException             the channel is over: the server closed it
         ChannelClosedError               ... or it was closed before this call
+      DialectError                     what was asked for does not exist in the AMQP version that is spoken
+      UnconfirmedError                 the server did not confirm messages; it holds them
+        ConfirmTimeoutError              ... in time; an AMQPTimeoutError as well
     AMQPTimeoutError                 time is up; a TimeoutError and a socket.timeout
     ValueError                       what was asked for cannot be sent; nothing was, and all stays usable
 
@@ -15,9 +19,13 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, Dict, Optional, Tuple, Type
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple, Type
 
-from ..wire.spec import AMQP_0_8, Sig
+from ..wire.spec import AMQP_0_8, AMQP_0_9_1, Sig
+from . import advice
+
+if TYPE_CHECKING:
+    from .message import GenericContent
 
 __all__ = [
     "METHOD_NAME_MAP",
@@ -27,7 +35,11 @@ __all__ = [
     "AMQPTimeoutError",
     "AuthenticationError",
     "ChannelClosedError",
+    "ConfirmTimeoutError",
     "ConnectionLostError",
+    "DialectError",
+    "ProtocolVersionError",
+    "UnconfirmedError",
     "method_name",
 ]
 
@@ -41,7 +53,9 @@ def _api_name(name: str) -> str:
 
 
 #: (class id, method id) -> the name under which programs know the method. Always the 0-8 ids.
-METHOD_NAME_MAP: Dict[Sig, str] = {method.sig: _api_name(method.name) for method in AMQP_0_8.by_name.values()}
+METHOD_NAME_MAP: Dict[Sig, str] = {
+    method.sig: _api_name(method.name) for dialect in (AMQP_0_9_1, AMQP_0_8) for method in dialect.by_name.values()
+}
 # 0-8 itself calls it recover; RabbitMQ gave that name to a later method that is answered
 METHOD_NAME_MAP[AMQP_0_8["basic.recover_async"].sig] = "Channel.basic_recover"
 
@@ -73,7 +87,10 @@ class AMQPException(Exception):
         name = method_name(self.amqp_method_sig)
         if name:
             text += " (after %s)" % name
-        return "%s [%s]" % (text, self._where) if self._where else text
+        if self._where:
+            text += " [%s]" % self._where
+        hint = advice.on(self.amqp_reply_code, str(self.amqp_reply_text))
+        return "%s; %s" % (text, hint) if hint else text
 
     def __reduce__(self) -> Tuple[Type[AMQPException], Tuple[Any, ...], Dict[str, Any]]:
         return type(self), (self.amqp_reply_code, self.amqp_reply_text, self.amqp_method_sig), self.__dict__
@@ -107,6 +124,10 @@ class ConnectionLostError(AMQPConnectionException, OSError):
         return cls, (*args, self._where, self.errno), state
 
 
+class ProtocolVersionError(ConnectionLostError):
+    """The server does not speak the AMQP version that was offered."""
+
+
 class AuthenticationError(ConnectionLostError):
     """The server refused the login: reply code 403, and its own words where it had any."""
 
@@ -120,3 +141,43 @@ class ChannelClosedError(AMQPChannelException, AttributeError):
 
 class AMQPTimeoutError(socket.timeout, *(() if socket.timeout is TimeoutError else (TimeoutError,))):  # type: ignore[misc]
     """Time is up."""
+
+
+class DialectError(AMQPException, NotImplementedError):
+    """The AMQP version that is spoken on this connection has no such method or argument. Nothing was sent."""
+
+
+class UnconfirmedError(AMQPException):
+    """The server did not take responsibility for messages.
+
+    Each of these has publishes by their delivery tag: `nacked`, which the server refused; `returned`, mandatory ones
+    that no queue took; `unconfirmed`, of which nothing is known yet and which stay in the channel's `unconfirmed`. A
+    message is in one of them only. `messages` has all of them, in the order of their publishing.
+    """
+
+    def __init__(
+        self,
+        nacked: Dict[int, GenericContent],
+        returned: Dict[int, GenericContent],
+        unconfirmed: Dict[int, GenericContent],
+        where: str = "",
+    ) -> None:
+        self.nacked = nacked
+        self.returned = returned
+        self.unconfirmed = unconfirmed
+        counts = "%d nacked, %d returned as unroutable, %d not confirmed yet"
+        text = "messages are not safe: " + counts % (len(nacked), len(returned), len(unconfirmed))
+        super().__init__(0, text, AMQP_0_8["basic.publish"].sig, where)
+
+    @property
+    def messages(self) -> List[GenericContent]:
+        """All messages, in the order of their publishing."""
+        every = {**self.nacked, **self.returned, **self.unconfirmed}
+        return [every[tag] for tag in sorted(every)]
+
+    def __reduce__(self) -> Tuple[Type[AMQPException], Tuple[Any, ...], Dict[str, Any]]:
+        return type(self), (self.nacked, self.returned, self.unconfirmed, self._where), {}
+
+
+class ConfirmTimeoutError(UnconfirmedError, AMQPTimeoutError):
+    """... and the time to wait for it is up."""

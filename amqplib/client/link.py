@@ -15,16 +15,19 @@ The rules, which everything in amqplib.client keeps:
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
+import time
 from contextlib import suppress
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar
+from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar
 
 from ..wire.errors import PeerError, ProtocolHeaderReceived, quote
 from ..wire.protocol import Event, Receiver, Sender
-from ..wire.spec import Method
+from ..wire.spec import Method, Sig
 from .deadline import NEVER, Deadline
-from .exceptions import AMQPConnectionException, AMQPTimeoutError, ConnectionLostError
+from .exceptions import AMQPConnectionException, AMQPTimeoutError, ConnectionLostError, ProtocolVersionError
+from .heartbeat import Heartbeats
 from .transport import Transport
 
 __all__ = ["Failure", "Link", "Route"]
@@ -33,9 +36,15 @@ LOGGER = logging.getLogger("amqplib")
 
 T = TypeVar("T")
 
+#: A method as it is kept: its 0-8 (class id, method id), its arguments, its content or None.
+Item = Tuple[Sig, Tuple[Any, ...], Any]
+
 
 class Route:
     """Where the methods of one channel go."""
+
+    #: Methods that have arrived and wait to be handled: (method signature, args, content).
+    method_queue: Deque[Item]
 
     def _arrived(self, method: Method, args: Tuple[Any, ...], content: Any) -> None:
         """Keep a method that has arrived. Called by the leader, in order, with `_state` held."""
@@ -94,6 +103,12 @@ class Link:
         #: Called once, without locks, when the link is over.
         self._on_failure: Optional[Callable[[], None]] = on_failure
         self.failure: Optional[Failure] = None
+        #: Seconds that a call waits for its reply; None for ever.
+        self.reply_timeout: Optional[float] = None
+        #: Seconds between heartbeats, 0 for none.
+        self.heartbeat = 0
+        self._heard = 0.0  # when something last came, on the monotonic clock
+        self._beats: Optional[Heartbeats] = None
         #: Set by the connection when a method that it has to deal with has arrived.
         self.control = False
         self._state = threading.Condition(threading.Lock())
@@ -101,6 +116,8 @@ class Link:
         self._leading = False
         self._followers = 0
         self._routes: Dict[int, Route] = {}
+        #: Channels that have got methods since they were last looked at; some may be handled already.
+        self.ready: Dict[int, Route] = {}
 
     # --- routes
 
@@ -130,6 +147,7 @@ class Link:
 
     def _forget(self, number: int) -> None:
         self._routes.pop(number, None)
+        self.ready.pop(number, None)
         self.receiver.forget(number)
 
     # --- writing
@@ -145,7 +163,7 @@ class Link:
         self._write(self.sender.content(channel, method, args, properties, body))
 
     def send_raw(self, data: bytes) -> None:
-        """Send the protocol header."""
+        """Send bytes that were made before."""
         self._write(data)
 
     def _write(self, data: bytes) -> None:
@@ -189,6 +207,18 @@ class Link:
                 if self._followers:
                     state.notify_all()
 
+    def take_ready(self) -> Optional[Tuple[int, Item]]:
+        """For wait_for(): a method of any channel, with the channel's number. Channels take turns."""
+        while self.ready:
+            number = next(iter(self.ready))
+            route = self.ready.pop(number)
+            if route.method_queue:
+                item = route.method_queue.popleft()
+                if route.method_queue:
+                    self.ready[number] = route
+                return number, item
+        return None
+
     def _follow(self, deadline: Deadline) -> None:
         self._followers += 1
         try:
@@ -213,7 +243,10 @@ class Link:
 
     def _read(self, deadline: Deadline) -> None:
         try:
-            data = self.transport.read(deadline)
+            if self.heartbeat:
+                data = self._read_or_notice_silence(deadline)
+            else:
+                data = self.transport.read(deadline)
             try:
                 self._route(self.receiver.receive(data))
             except BaseException as exc:  # Ctrl-C between the socket and the queues: bytes would be missing
@@ -229,6 +262,26 @@ class Link:
             if self.failure:
                 self._tear_down()
             raise
+
+    def _read_or_notice_silence(self, deadline: Deadline) -> bytes:
+        """Read; a peer that has been silent for two heartbeat intervals is lost (0-9-1, section 4.2.7)."""
+        silence = Deadline.at(self._heard + 2 * self.heartbeat)
+        try:
+            data = self.transport.read(deadline.sooner(silence))
+        except AMQPTimeoutError:
+            if not silence.expired():
+                raise
+            text = "the peer has been silent for %.1f s, with a heartbeat of %d s agreed on"
+            silent = time.monotonic() - self._heard
+            raise ConnectionLostError(0, text % (silent, self.heartbeat), errno=errno.ETIMEDOUT) from None
+        self._heard = time.monotonic()
+        return data
+
+    def start_heartbeats(self, interval: int) -> None:
+        """Send heartbeats from now on, and expect them."""
+        self._heard = time.monotonic()
+        self.heartbeat = interval
+        self._beats = Heartbeats(self, interval / 2)
 
     def _route(self, events: List[Event]) -> None:
         routes = self._routes
@@ -272,8 +325,13 @@ class Link:
             class_id, method_id = error.sig
             with suppress(AMQPTimeoutError, ConnectionLostError):  # it is over either way, and for this reason
                 self.send(0, close, (error.reply_code, str(error)[:120], class_id, method_id))
+            kind: Type[ConnectionLostError] = ConnectionLostError
+            text = "the peer broke the protocol: %s" % error
+        else:
+            kind = ProtocolVersionError
+            text = "AMQP %s was refused: %s" % (self.dialect.name, error)
         self.failure = None
-        self.fail(Failure(ConnectionLostError, error.reply_code, "the peer broke the protocol: %s" % error, error.sig))
+        self.fail(Failure(kind, error.reply_code, text, error.sig))
 
     def _note(self, exc: BaseException) -> None:
         """Keep why the link is over, unless a reason is known already."""
@@ -288,8 +346,10 @@ class Link:
     def _tear_down(self) -> None:
         with self._state:
             on_failure, self._on_failure, self._on_control = self._on_failure, None, None
-            self._routes = {}
+            self._routes, self.ready = {}, {}
             self._state.notify_all()
+        if self._beats:
+            self._beats.stop()
         self.transport.close()
         if on_failure:
             on_failure()

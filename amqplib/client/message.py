@@ -96,6 +96,24 @@ class Message(GenericContent):
         self.delivery_info = {}
         return self
 
+    def _channel(self) -> Any:
+        channel = self.delivery_info.get("channel") or self.__dict__.get("_got_on")
+        if channel is None:
+            raise ValueError("this message was not received on a channel, so it cannot be acknowledged")
+        return channel
+
+    def ack(self, multiple: bool = False) -> None:
+        """Tell the server that this message is done with; see Channel.basic_ack()."""
+        self._channel().basic_ack(self.delivery_info["delivery_tag"], multiple)
+
+    def nack(self, multiple: bool = False, requeue: bool = True) -> None:
+        """Give this message back; see Channel.basic_nack()."""
+        self._channel().basic_nack(self.delivery_info["delivery_tag"], multiple, requeue)
+
+    def reject(self, requeue: bool = False) -> None:
+        """Give this message back; see Channel.basic_reject()."""
+        self._channel().basic_reject(self.delivery_info["delivery_tag"], requeue)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Message) and super().__eq__(other) and self.body == other.body
 
@@ -104,6 +122,7 @@ class Message(GenericContent):
     def __getstate__(self) -> Dict[str, Any]:
         """Everything but the channel, which cannot leave the process."""
         state = self.__dict__.copy()
+        state.pop("_got_on", None)
         state["delivery_info"] = {k: v for k, v in self.delivery_info.items() if k != "channel"}
         return state
 

@@ -19,7 +19,11 @@ from .exceptions import (
     AMQPTimeoutError,
     AuthenticationError,
     ChannelClosedError,
+    ConfirmTimeoutError,
     ConnectionLostError,
+    DialectError,
+    ProtocolVersionError,
+    UnconfirmedError,
 )
 
 __all__ = [
@@ -30,7 +34,11 @@ __all__ = [
     "AuthenticationError",
     "Channel",
     "ChannelClosedError",
+    "ConfirmTimeoutError",
     "Connection",
     "ConnectionLostError",
+    "DialectError",
     "Message",
+    "ProtocolVersionError",
+    "UnconfirmedError",
 ]

@@ -8,7 +8,11 @@ from ..client.exceptions import (
     AMQPTimeoutError,
     AuthenticationError,
     ChannelClosedError,
+    ConfirmTimeoutError,
     ConnectionLostError,
+    DialectError,
+    ProtocolVersionError,
+    UnconfirmedError,
 )
 
 __all__ = [
@@ -19,5 +23,9 @@ __all__ = [
     "AMQPTimeoutError",
     "AuthenticationError",
     "ChannelClosedError",
+    "ConfirmTimeoutError",
     "ConnectionLostError",
+    "DialectError",
+    "ProtocolVersionError",
+    "UnconfirmedError",
 ]

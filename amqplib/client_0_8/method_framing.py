@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple
 
-from ..client.abstract_channel import Item
 from ..client.message import Message, encode_body
 from ..wire.spec import Sig
 
@@ -26,15 +25,8 @@ class MethodReader:
 
     def read_method(self) -> Tuple[int, Sig, Tuple[Any, ...], Any]:
         """(channel number, method signature, arguments, content or None), waiting until there is one."""
-        link, channels = self._connection._link, self._connection._channels()
-
-        def take() -> Optional[Tuple[int, Item]]:
-            for number, channel in channels.items():
-                if number and channel.method_queue:
-                    return number, channel.method_queue.popleft()
-            return None
-
-        number, item = link.wait_for(take)
+        link = self._connection._open_link()
+        number, item = link.wait_for(link.take_ready)
         return (number, *item)
 
 

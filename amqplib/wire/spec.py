@@ -14,7 +14,7 @@ from typing import Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 
 from . import codecs
 
-__all__ = ["AMQP_0_8", "AMQP_0_9_1", "Dialect", "Method", "Sig"]
+__all__ = ["AMQP_0_8", "AMQP_0_9_1", "Dialect", "Method", "Sig", "sig_of"]
 
 Sig = Tuple[int, int]
 
@@ -187,6 +187,11 @@ class Dialect:
             known = (self.by_name.get(reply) for reply in row.replies)
             self.by_name[row.name].replies = tuple(method.sig for method in known if method)
 
+    def sig(self, class_id: int, method_id: int) -> Sig:
+        """The signature that programs know for the ids of a method on the wire."""
+        method = self.by_key.get(class_id << 16 | method_id)
+        return method.sig if method else (class_id, method_id)
+
     def __getitem__(self, name: str) -> Method:
         return self.by_name[name]
 
@@ -201,9 +206,18 @@ _SIGS_0_8: Dict[str, Sig] = {r.name: (r.class_id, r.method_id) for r in _rows(_S
 
 
 def _api_sig(row: Row) -> Sig:
-    return _SIGS_0_8.get(row.name, (row.class_id, row.method_id))
+    """The 0-8 ids; a method that 0-8 lacks keeps its own, unless they mean something else there (10,60 and 10,61)."""
+    own = row.class_id, row.method_id
+    if row.name not in _SIGS_0_8 and own in _SIGS_0_8.values():
+        return row.class_id, -row.method_id
+    return _SIGS_0_8.get(row.name, own)
 
 
 # The old client wrote 01 01 09 01 for "0-9 framing of 0-8"; RabbitMQ up to 3.13 reads it as 0-8.
 AMQP_0_8 = Dialect("0-8", b"AMQP\x01\x01\x09\x01", _SHARED + _ONLY_0_8)
 AMQP_0_9_1 = Dialect("0-9-1", b"AMQP\x00\x00\x09\x01", _SHARED + _ONLY_0_9_1)
+
+
+def sig_of(name: str) -> Sig:
+    """The signature that programs know for a method, whichever dialects have it."""
+    return (AMQP_0_8 if name in AMQP_0_8 else AMQP_0_9_1)[name].sig

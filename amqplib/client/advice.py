@@ -1,0 +1,69 @@
+"""What servers' refusals mean, and what to write instead.
+
+RabbitMQ's words name the rule that was broken, not the way out. What is known of it is added to the exception's text;
+its arguments stay the server's.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Tuple
+
+__all__ = ["on"]
+
+
+class _Advice(NamedTuple):
+    reply_code: int
+    words: Tuple[str, ...]  # all in the server's text, in lower case
+    advice: str
+
+
+_KNOWN = (
+    _Advice(
+        541,
+        ("transient_nonexcl_queues",),
+        "RabbitMQ 4.3 and later deny queues that are neither durable nor exclusive: declare it with durable=True, or, "
+        "for this connection only, with exclusive=True",
+    ),
+    _Advice(
+        540,
+        ("prefetch_size",),
+        "RabbitMQ limits deliveries by their number only: basic_qos(0, prefetch_count, False)",
+    ),
+    _Advice(
+        540,
+        ("immediate",),
+        "RabbitMQ 3.0 and later have no immediate: leave it out; with mandatory=True a message that no queue takes "
+        "comes back, and a queue with x-message-ttl 0 drops what no consumer takes at once",
+    ),
+    _Advice(
+        540,
+        ("active=false",),
+        "RabbitMQ has no channel.flow for clients: basic_qos(0, prefetch_count, False) limits what it delivers",
+    ),
+    _Advice(
+        406,
+        ("delivery acknowledgement", "timed out"),
+        "the broker's consumer_timeout (30 minutes unless set otherwise, RabbitMQ 3.8.15 and later) is the longest a "
+        "message may stay unacknowledged: acknowledge sooner, or have the queue declared with x-consumer-timeout",
+    ),
+    _Advice(
+        406,
+        ("inequivalent arg",),
+        "the queue or exchange is there already, declared differently: use the same arguments, or passive=True to "
+        "take it as it is",
+    ),
+    _Advice(
+        501,
+        ("frame_max",),
+        "RabbitMQ 4.1 and later refuse a frame_max under 8192",
+    ),
+)
+
+
+def on(reply_code: int, reply_text: str) -> str:
+    """Advice on a refusal, '' where there is none to give."""
+    text = reply_text.lower()
+    for known in _KNOWN:
+        if known.reply_code == reply_code and all(word in text for word in known.words):
+            return known.advice
+    return ""

@@ -1,0 +1,111 @@
+"""Publisher confirms: the books of what was published and what the server said of it.
+
+Every publish on a channel in confirm mode has a tag, counted from 1 in the order of sending
+(https://www.rabbitmq.com/docs/confirms). The server acknowledges or refuses tags in any order, one at a time or all up
+to one, and a mandatory message that no queue took comes back before its tag is acknowledged.
+
+A tag is in one place at a time, so the books always balance:
+
+    sent = acknowledged + refused (`nacked`) + returned + still unconfirmed
+
+No I/O here. `_books` guards the dictionaries: publishing threads and the reading one meet in them.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Dict, List, Optional, Tuple
+
+from .message import GenericContent
+
+__all__ = ["Confirms", "Settled"]
+
+#: Delivery tag and message.
+Settled = Tuple[int, GenericContent]
+
+
+class Confirms:
+    """The books of one channel; `window` is the number of unconfirmed publishes at which publishing has to wait."""
+
+    def __init__(self, window: Optional[int] = None) -> None:
+        self.window = window
+        self._books = threading.Lock()
+        self._next_tag = 1
+        #: Publishes that the server has said nothing of yet: tag -> message, in the order of sending.
+        self.unconfirmed: Dict[int, GenericContent] = {}
+        #: Publishes that were refused, and mandatory ones that came back, since these were last collected.
+        self.nacked: Dict[int, GenericContent] = {}
+        self.returned: Dict[int, GenericContent] = {}
+        # where unconfirmed mandatory publishes went, to know one when it comes back: that has no tag
+        self._mandatory: Dict[int, Tuple[str, str, bytes]] = {}
+
+    def full(self) -> bool:
+        """Has publishing to wait?"""
+        return self.window is not None and len(self.unconfirmed) >= self.window
+
+    def sent(self, msg: GenericContent, mandatory: Optional[Tuple[str, str, bytes]] = None) -> int:
+        """Enter a publish, just before it is sent; its tag. `mandatory`: exchange, routing key and body of one."""
+        with self._books:
+            tag = self._next_tag
+            self._next_tag += 1
+            self.unconfirmed[tag] = msg
+            if mandatory:
+                self._mandatory[tag] = mandatory
+            return tag
+
+    def take_back(self, tag: int) -> None:
+        """The publish that was entered last was not sent after all."""
+        with self._books:
+            self.unconfirmed.pop(tag, None)
+            self._mandatory.pop(tag, None)
+            self._next_tag = tag
+
+    def settle(self, tag: int, multiple: bool, ack: bool) -> List[Settled]:
+        """The server acknowledges (or refuses) a tag, or all unsettled ones up to it; those it concerned.
+
+        Tags that are not outstanding, and so were never sent or are settled already, are passed over.
+        """
+        with self._books:
+            if not multiple:
+                tags = [tag] if tag in self.unconfirmed else []
+            else:
+                tags = []
+                for outstanding in self.unconfirmed:
+                    if tag and outstanding > tag:  # 0 stands for all
+                        break
+                    tags.append(outstanding)
+            return [(each, self._settle_one(each, ack)) for each in tags]
+
+    def _settle_one(self, tag: int, ack: bool) -> GenericContent:
+        msg = self.unconfirmed.pop(tag)
+        self._mandatory.pop(tag, None)
+        if not ack and tag not in self.returned:
+            self.nacked[tag] = msg
+        return msg
+
+    def came_back(self, exchange: str, routing_key: str, body: bytes) -> Optional[int]:
+        """A mandatory message was returned; the tag it was sent with, None when it is none of ours.
+
+        The return names no tag. Returns come in the order of publishing, so it is the oldest one outstanding that went
+        the same way with the same body, and has not come back yet.
+        """
+        with self._books:
+            for tag, sent in self._mandatory.items():
+                if sent == (exchange, routing_key, body):
+                    del self._mandatory[tag]
+                    self.returned[tag] = self.unconfirmed[tag]
+                    return tag
+            return None
+
+    def collect(self) -> Tuple[Dict[int, GenericContent], Dict[int, GenericContent], Dict[int, GenericContent]]:
+        """What is not safe: refused and returned since the last time, and unconfirmed but not returned."""
+        with self._books:
+            nacked, returned, self.nacked, self.returned = self.nacked, self.returned, {}, {}
+            return nacked, returned, {tag: msg for tag, msg in self.unconfirmed.items() if tag not in returned}
+
+    def collect_one(self, tag: int) -> Tuple[Dict[int, GenericContent], Dict[int, GenericContent]]:
+        """The same for one tag that is settled: ({tag: message} or {} refused, the same returned)."""
+        with self._books:
+            nacked = {tag: self.nacked.pop(tag)} if tag in self.nacked else {}
+            returned = {tag: self.returned.pop(tag)} if tag in self.returned else {}
+            return nacked, returned

@@ -1,0 +1,227 @@
+"""Publishing on a channel, and what comes of it: confirms, and messages that come back.
+
+What the server says of a publish is entered in the books as it arrives, by whichever thread reads. Functions of the
+program are called for it later, inside wait().
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from contextlib import suppress
+from typing import Any, Callable, ClassVar, Deque, Dict, Optional, Tuple
+
+from ..wire.spec import Sig, sig_of
+from .channel_methods import ChannelMethods
+from .confirms import Confirms, Settled
+from .deadline import Deadline
+from .exceptions import AMQPTimeoutError, ConfirmTimeoutError, UnconfirmedError
+from .link import Item, Link
+from .message import GenericContent, Message, decode_body, encode_body
+
+__all__ = ["RETURN", "SETTLING", "Publishing"]
+
+_ACK, _NACK = sig_of("basic.ack"), sig_of("basic.nack")
+RETURN = sig_of("basic.return")
+SETTLING = (_ACK, _NACK)
+
+
+class Publishing(ChannelMethods):
+    """The part of Channel that publishes."""
+
+    def __init__(self, link: Link, number: int) -> None:
+        super().__init__(link, number)
+        self.returned_messages: queue.Queue[Tuple[int, str, str, str, Message]] = queue.Queue()
+        self.on_return: Optional[Callable[[int, str, str, str, Message], Any]] = None
+        # threads inside wait(): one entry each (appending and popping need no lock)
+        self._waiting: Deque[None] = deque()
+        # the server's channel.close, from its arrival until it is dealt with
+        self._close_item: Optional[Item] = None
+        self._confirms: Optional[Confirms] = None
+        self._on_ack: Optional[Callable[[int, GenericContent], Any]] = None
+        self._on_nack: Optional[Callable[[int, GenericContent], Any]] = None
+        self._publishing = threading.Lock()  # in confirm mode, so that tags are counted in the order of sending
+
+    def _check_open(self, closing: bool = True) -> None:
+        raise NotImplementedError
+
+    # --- in
+
+    def _notify(self, item: Item, callback: Optional[Callable[..., Any]]) -> None:
+        """Something that has been entered where it belongs on its arrival. wait() handles it again when there is a
+        callback to be called, and is content with it as its one method when it has nothing else."""
+        if callback or (self._waiting and not self.method_queue):
+            self._enqueue(item)
+
+    def _settled(self, sig: Sig, args: Tuple[Any, ...]) -> None:
+        if self._confirms:
+            settled = self._confirms.settle(args[0], args[1], sig == _ACK)
+            self._notify((sig, tuple(settled), None), self._on_ack if sig == _ACK else self._on_nack)
+
+    def _returned(self, args: Tuple[Any, ...], msg: Message) -> None:
+        reply_code, reply_text, exchange, routing_key = args
+        if self._confirms:
+            self._confirms.came_back(exchange, routing_key, msg.body)
+        if self.auto_decode:
+            decode_body(msg)
+        self.returned_messages.put((reply_code, reply_text, exchange, routing_key, msg))
+        self._notify((RETURN, args, msg), self.on_return)
+
+    # --- out
+
+    def basic_publish(
+        self,
+        msg: GenericContent,
+        exchange: str = "",
+        routing_key: str = "",
+        mandatory: bool = False,
+        immediate: bool = False,
+        ticket: Optional[int] = None,
+    ) -> Optional[int]:
+        """Send a message to an exchange; '' is the default one, which routes to the queue named routing_key.
+
+        The message is with the operating system when this returns. Whether the broker has it, confirm_select() makes
+        it say: then this returns the publish's delivery tag, and waits first while the window is full. mandatory: a
+        message that no queue takes comes back into `returned_messages`. immediate: likewise when no consumer takes it
+        at once; RabbitMQ >= 3 refuses it with 540, which ends the connection.
+        """
+        if not isinstance(msg, GenericContent):
+            raise ValueError("msg: %r is not a Message" % type(msg).__name__)
+        self._check_open()
+        body = encode_body(msg)
+        args = self._ticket(ticket), exchange, routing_key, mandatory, immediate
+        method = self._method("basic.publish")
+        if self._confirms is None:
+            self._link.send_content(self._number, method, args, msg.properties, body)
+            return None
+        frames = self._link.sender.content(self._number, method, args, msg.properties, body)
+        return self._publish_counted(self._confirms, frames, msg, (exchange, routing_key, body) if mandatory else None)
+
+    # --- publisher confirms (class confirm, 0-9-1; https://www.rabbitmq.com/docs/confirms)
+
+    @property
+    def unconfirmed(self) -> Dict[int, GenericContent]:
+        """Publishes that the server has not confirmed yet: delivery tag -> message, in the order of publishing.
+
+        Still there after the channel was lost: these are the ones to publish again.
+        """
+        return {} if self._confirms is None else self._confirms.unconfirmed
+
+    def confirm_select(
+        self,
+        nowait: bool = False,
+        window: Optional[int] = None,
+        on_ack: Optional[Callable[[int, GenericContent], Any]] = None,
+        on_nack: Optional[Callable[[int, GenericContent], Any]] = None,
+    ) -> None:
+        """From now on the server confirms every publish on this channel. Cannot be undone, nor be combined with tx.
+
+        window: with so many publishes unconfirmed, basic_publish() waits. on_ack, on_nack: called with the delivery tag
+        and the message for each publish that was confirmed or refused, inside wait() and wait_for_confirms().
+        """
+        if window is not None and window < 1:
+            raise ValueError("window: %r: at least one publish has to be outstanding" % window)
+        self._request("confirm.select", nowait, nowait)
+        self._on_ack, self._on_nack = on_ack, on_nack
+        if self._confirms is None:
+            self._confirms = Confirms(window)
+        self._confirms.window = window
+
+    def _publish_counted(
+        self, confirms: Confirms, frames: bytes, msg: GenericContent, mandatory: Optional[Tuple[str, str, bytes]]
+    ) -> int:
+        with self._publishing:
+            while confirms.full():
+                self._wait_until(lambda: not confirms.full(), Deadline(self._link.reply_timeout))
+            self._check_open()
+            tag = confirms.sent(msg, mandatory)
+            try:
+                self._link.send_raw(frames)
+            except AMQPTimeoutError:
+                confirms.take_back(tag)  # nothing went
+                raise
+            return tag
+
+    def _wait_until(self, done: Callable[[], bool], deadline: Deadline) -> None:
+        """Let methods arrive until `done`, or the server closes the channel, which raises."""
+        self._check_open()
+        self._link.wait_for(lambda: True if done() or self._close_item else None, deadline)
+        if not done():
+            self._check_open()
+
+    def wait_for_confirms(self, timeout: Optional[float] = None) -> None:
+        """Wait until the server has confirmed everything that was published on this channel.
+
+        UnconfirmedError, which holds the messages, when it refused some, or some came back; ConfirmTimeoutError, which
+        is also an AMQPTimeoutError, when some are not confirmed after `timeout` seconds. Refused and returned messages
+        are reported once; unconfirmed ones stay outstanding. Callbacks of confirm_select() are called in here.
+        """
+        confirms = self._confirmed()
+        timed_out = False
+        try:
+            self._wait_until(lambda: not confirms.unconfirmed, Deadline(timeout))
+        except AMQPTimeoutError:
+            timed_out = True
+        for item in [item for item in self.method_queue if item[0] in (_ACK, _NACK)]:
+            with suppress(ValueError):  # another thread was faster
+                self.method_queue.remove(item)
+                self.dispatch_method(*item)
+        nacked, returned, unconfirmed = confirms.collect()
+        if timed_out and unconfirmed:
+            raise ConfirmTimeoutError(nacked, returned, unconfirmed, self._where())
+        if nacked or returned:
+            raise UnconfirmedError(nacked, returned, {}, self._where())
+
+    def basic_publish_confirm(
+        self,
+        msg: GenericContent,
+        exchange: str = "",
+        routing_key: str = "",
+        mandatory: bool = False,
+        immediate: bool = False,
+        ticket: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> int:
+        """Publish one message and wait until the server has confirmed it; its delivery tag.
+
+        Raises as wait_for_confirms() does, for this message only. Selects confirm mode first if need be.
+        """
+        if self._confirms is None:
+            self.confirm_select()
+        confirms = self._confirmed()
+        tag = self.basic_publish(msg, exchange, routing_key, mandatory, immediate, ticket)
+        assert tag is not None
+        try:
+            self._wait_until(lambda: tag not in confirms.unconfirmed, Deadline(timeout))
+        except AMQPTimeoutError:
+            raise ConfirmTimeoutError({}, {}, {tag: msg}, self._where()) from None
+        nacked, returned = confirms.collect_one(tag)
+        if nacked or returned:
+            raise UnconfirmedError(nacked, returned, {}, self._where())
+        return tag
+
+    def _confirmed(self) -> Confirms:
+        if self._confirms is None:
+            raise ValueError("confirm_select() has not been called on %s" % self._where())
+        return self._confirms
+
+    def _basic_ack(self, settled: Tuple[Settled, ...]) -> None:
+        if self._on_ack:
+            for tag, msg in settled:
+                self._on_ack(tag, msg)
+
+    def _basic_nack(self, settled: Tuple[Settled, ...]) -> None:
+        if self._on_nack:
+            for tag, msg in settled:
+                self._on_nack(tag, msg)
+
+    def _basic_return(self, args: Tuple[int, str, str, str], msg: Message) -> None:
+        if self.on_return:
+            self.on_return(*args, msg)
+
+    _METHOD_MAP: ClassVar[Dict[Sig, Callable[..., Any]]] = {
+        _ACK: _basic_ack,
+        _NACK: _basic_nack,
+        RETURN: _basic_return,
+    }

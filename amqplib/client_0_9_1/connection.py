@@ -1,0 +1,61 @@
+"""Connection with today's defaults."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Optional, Sequence, Type, Union
+
+from ..client import connection, message
+from ..wire.spec import AMQP_0_9_1, Dialect
+from .message import Message
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = ["Connection"]
+
+
+class Connection(connection.Connection):
+    __doc__ = connection.Connection.__doc__
+
+    message_class: ClassVar[Type[message.Message]] = Message
+    _dialects: ClassVar[Sequence[Dialect]] = (AMQP_0_9_1,)
+    _default_heartbeat: ClassVar[Optional[int]] = None
+
+    def __init__(
+        self,
+        host: str = "localhost",
+        userid: str = "guest",
+        password: str = "guest",
+        login_method: str = "PLAIN",
+        login_response: Optional[Union[bytes, str]] = None,
+        virtual_host: str = "/",
+        locale: str = "en_US",
+        client_properties: Optional[Dict[str, Any]] = None,
+        ssl: Union[bool, Dict[str, Any], SSLContext, None] = False,
+        insist: bool = False,
+        connect_timeout: Optional[float] = 30,
+        *,
+        protocol: Optional[str] = None,
+        heartbeat: Optional[int] = None,
+        reply_timeout: Optional[float] = 60,
+        on_blocked: Optional[Callable[[str], Any]] = None,
+        on_unblocked: Optional[Callable[[], Any]] = None,
+    ) -> None:
+        super().__init__(
+            host,
+            userid,
+            password,
+            login_method,
+            login_response,
+            virtual_host,
+            locale,
+            client_properties,
+            ssl,
+            insist,
+            connect_timeout,
+            protocol=protocol,
+            heartbeat=heartbeat,
+            reply_timeout=reply_timeout,
+            on_blocked=on_blocked,
+            on_unblocked=on_unblocked,
+        )
