@@ -39,7 +39,8 @@ def main() -> None:
 
     with amqp.Connection(**connection_arguments(options)) as conn, conn.channel() as ch:
         ch.access_request("/data", active=True, write=True)
-        ch.exchange_declare(EXCHANGE, "topic", auto_delete=True)
+        # it stays when its last listener has gone, else the next tick would find no exchange
+        ch.exchange_declare(EXCHANGE, "topic", auto_delete=False)
         sent = 0
         while not options.count or sent < options.count:
             time.sleep(options.every - time.time() % options.every)
