@@ -14,7 +14,7 @@ No I/O here. `_books` guards the dictionaries: publishing threads and the readin
 from __future__ import annotations
 
 import threading
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Set, Tuple
 
 from .message import GenericContent
 
@@ -36,6 +36,8 @@ class Confirms:
         #: Publishes that were refused, and mandatory ones that came back, since these were last collected.
         self.nacked: Dict[int, GenericContent] = {}
         self.returned: Dict[int, GenericContent] = {}
+        # returned ones that the server has not acknowledged yet, as it will: they are accounted for already
+        self._came_back: Set[int] = set()
         # where unconfirmed mandatory publishes went, to know one when it comes back: that has no tag
         self._mandatory: Dict[int, Tuple[str, str, bytes]] = {}
 
@@ -79,7 +81,9 @@ class Confirms:
     def _settle_one(self, tag: int, ack: bool) -> GenericContent:
         msg = self.unconfirmed.pop(tag)
         self._mandatory.pop(tag, None)
-        if not ack and tag not in self.returned:
+        if tag in self._came_back:
+            self._came_back.discard(tag)
+        elif not ack:
             self.nacked[tag] = msg
         return msg
 
@@ -93,15 +97,17 @@ class Confirms:
             for tag, sent in self._mandatory.items():
                 if sent == (exchange, routing_key, body):
                     del self._mandatory[tag]
+                    self._came_back.add(tag)
                     self.returned[tag] = self.unconfirmed[tag]
                     return tag
             return None
 
     def collect(self) -> Tuple[Dict[int, GenericContent], Dict[int, GenericContent], Dict[int, GenericContent]]:
-        """What is not safe: refused and returned since the last time, and unconfirmed but not returned."""
+        """What is not safe: refused and returned since the last time, and unconfirmed but never returned."""
         with self._books:
             nacked, returned, self.nacked, self.returned = self.nacked, self.returned, {}, {}
-            return nacked, returned, {tag: msg for tag, msg in self.unconfirmed.items() if tag not in returned}
+            unconfirmed = {tag: msg for tag, msg in self.unconfirmed.items() if tag not in self._came_back}
+            return nacked, returned, unconfirmed
 
     def collect_one(self, tag: int) -> Tuple[Dict[int, GenericContent], Dict[int, GenericContent]]:
         """The same for one tag that is settled: ({tag: message} or {} refused, the same returned)."""

@@ -171,7 +171,7 @@ def explain(method: str, fields: Fields, values: Sequence[Any], exc: Exception) 
                 FIELD_CODECS[kind].encode(value)
             except MISFITS as misfit:
                 return LocalError("%s: %s: %s" % (method, name, misfit))
-    return LocalError("%s: %s" % (method, exc))  # pragma: no cover - every misfit is found above
+    return LocalError("%s: %s" % (method, exc))
 
 
 def compile_decoder(fields: Fields) -> Decoder:

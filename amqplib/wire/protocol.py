@@ -153,7 +153,10 @@ class Receiver:
         method = self._methods.get(int.from_bytes(buf[offset : min(offset + 4, end)], "big"))
         if method is None or end - offset < 4:
             raise PeerError(503, "an unknown method on channel %d: %s" % (channel, quote(buf[offset:end])))
-        args = method.decode(buf, offset + 4, end, self.reading)
+        try:
+            args = method.decode(buf, offset + 4, end, self.reading)
+        except PeerError as exc:
+            raise PeerError(exc.reply_code, "%s: %s" % (method.name, exc), method.sig) from None
         if method.has_content:
             self._assemblies[channel] = content.Assembly(method, args)
         else:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from amqplib.wire.errors import LocalError, PeerError, ProtocolHeaderReceived
 from amqplib.wire.protocol import DEFAULT_MAX_BODY, Receiver, Sender
-from amqplib.wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect
+from amqplib.wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect, sig_of
 from amqplib.wire.tables import UndecodedField
 
 from .helpers import Content, Seen, arguments, cut_up, examples, feed, frame, octets, one_by_one, receiver, split_frames
@@ -281,8 +281,18 @@ WRONG: Dict[str, Wrong] = {
         501,
         "a body frame of 2 octets where 1 were due",
     ),
-    "arguments cut short": Wrong("01 0001 00000006 003C 0048 0561 CE", 502, "malformed arguments: 05 61"),
-    "no arguments": Wrong("01 0001 00000004 003C 0048 CE", 502, "malformed arguments: none"),
+    "arguments cut short": Wrong(
+        "01 0001 00000006 003C 0048 0561 CE",
+        502,
+        "basic.get_empty: malformed arguments: 05 61",
+        sig=sig_of("basic.get_empty"),
+    ),
+    "no arguments": Wrong(
+        "01 0001 00000004 003C 0048 CE",
+        502,
+        "basic.get_empty: malformed arguments: none",
+        sig=sig_of("basic.get_empty"),
+    ),
     "a content header cut short": Wrong(
         DELIVER + "02 0001 00000004 003C 0000 CE", 502, "malformed content header: 00 3c 00 00"
     ),

@@ -11,7 +11,7 @@ from typing import Dict, List, NamedTuple, Tuple
 import pytest
 
 from amqplib.wire.content import BASIC, BASIC_CLASS_ID
-from amqplib.wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect
+from amqplib.wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect, sig_of
 
 from .helpers import DIALECTS
 
@@ -86,7 +86,25 @@ def test_a_method_has_replies_just_if_it_is_synchronous(dialect: str, name: str)
 @pytest.mark.parametrize(("dialect", "name"), EVERY_FACT, ids=map(" ".join, EVERY_FACT))
 def test_the_signature_is_that_of_0_8_in_both_dialects(dialect: str, name: str) -> None:
     fact = FACTS["0-8"].get(name) or FACTS[dialect][name]
-    assert DIALECTS[dialect][name].sig == (fact.class_id, fact.method_id)
+    own = fact.class_id, fact.method_id
+    # what 0-8 lacks keeps its ids, unless they mean something else in 0-8: then no dialect has the signature
+    taken = [other for other, its in FACTS["0-8"].items() if (its.class_id, its.method_id) == own and other != name]
+    assert bool(taken) == (name in ("connection.blocked", "connection.unblocked"))
+    assert DIALECTS[dialect][name].sig == ((own[0], -own[1]) if taken else own)
+
+
+@pytest.mark.parametrize("dialect", list(DIALECTS))
+def test_no_two_methods_of_a_dialect_share_a_signature(dialect: str) -> None:
+    methods = DIALECTS[dialect].by_name.values()
+    assert len({method.sig for method in methods}) == len(methods)
+
+
+def test_the_signature_of_ids_on_the_wire() -> None:
+    assert DIALECTS["0-9-1"].sig(10, 50) == DIALECTS["0-8"]["connection.close"].sig
+    assert DIALECTS["0-8"].sig(10, 50) == DIALECTS["0-8"]["connection.redirect"].sig
+    assert DIALECTS["0-9-1"].sig(0, 0) == (0, 0)
+    assert sig_of("basic.nack") == DIALECTS["0-9-1"]["basic.nack"].sig
+    assert sig_of("connection.close") == DIALECTS["0-8"]["connection.close"].sig
 
 
 @pytest.mark.parametrize("dialect", [AMQP_0_8, AMQP_0_9_1], ids=repr)
