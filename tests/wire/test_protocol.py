@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from amqplib.wire.errors import LocalError, PeerError, ProtocolHeaderReceived
 from amqplib.wire.protocol import DEFAULT_MAX_BODY, Receiver, Sender
-from amqplib.wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect, sig_of
+from amqplib.wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect
 from amqplib.wire.tables import UndecodedField
 
 from .helpers import Content, Seen, arguments, cut_up, examples, feed, frame, octets, one_by_one, receiver, split_frames
