@@ -53,8 +53,9 @@ class Channel(Publishing):
     returned_messages has for each message that comes back.
     """
 
-    connection: Optional[Connection]
-    channel_id: Optional[int]
+    connection: Optional[Connection] = None
+    channel_id: Optional[int] = None
+    is_open = False
 
     def __init__(self, connection: Connection, channel_id: Optional[int] = None, auto_decode: bool = True) -> None:
         link = connection._open_link()

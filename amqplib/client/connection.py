@@ -120,9 +120,10 @@ class Connection(AbstractChannel):
     #: What `heartbeat` is unless it is given; None leaves it to the server.
     _default_heartbeat: ClassVar[Optional[int]] = 0
 
-    channels: Optional[Dict[int, AbstractChannel]]
-    connection: Optional[Connection]
-    transport: Optional[Transport]
+    # on the class, so that a subclass that fails before it calls __init__ can still be closed
+    channels: Optional[Dict[int, AbstractChannel]] = None
+    connection: Optional[Connection] = None
+    transport: Optional[Transport] = None
 
     def __init__(
         self,
@@ -157,7 +158,6 @@ class Connection(AbstractChannel):
         self.mechanisms: List[str] = []
         self.locales: List[str] = []
         self.known_hosts = ""
-        self.channels = self.connection = self.transport = None
         self._userid = userid
         self._virtual_host = virtual_host
         self._ssl = ssl
@@ -184,13 +184,13 @@ class Connection(AbstractChannel):
                 self._tune(heartbeat)
                 elsewhere = self._open(virtual_host, insist, deadline)
             except BaseException as exc:
-                self._link.fail(Failure(ConnectionLostError, 0, "it was given up: %s" % type(exc).__name__))
+                self._end("it was given up: %s" % type(exc).__name__)
                 raise
             if elsewhere is None:
                 _SPOKEN[address] = self._link.dialect
                 return
             LOGGER.info("%s redirects to %s", self._link.where, elsewhere)
-            self._link.fail(Failure(ConnectionLostError, 0, "the server redirected to %s" % elsewhere))
+            self._end("the server redirected to %s" % elsewhere)
             address = parse_host(elsewhere, address.port)
         raise ConnectionLostError(0, "redirected %d times, at last to %s" % (_MAX_REDIRECTS, str(address)))
 
@@ -225,12 +225,11 @@ class Connection(AbstractChannel):
                 self._connect(address, dialect, deadline)
                 self._receive_start(deadline)
                 return
-            except AMQPTimeoutError:
-                raise
-            except AMQPConnectionException as exc:
-                self._link.fail(Failure(ConnectionLostError, 0, "the handshake failed"))
-                last = len(refusals) + 1 == len(self._offered)
-                if (not _is_refusal(exc) and not refusals) or (last and not refusals):
+            except BaseException as exc:
+                self._end("the handshake failed")
+                if not isinstance(exc, AMQPConnectionException) or len(self._offered) == 1:
+                    raise
+                if not _is_refusal(exc) and not refusals:
                     raise
                 refusals.append("%s: %s" % (dialect.name, exc.amqp_reply_text))
                 LOGGER.debug("%s: AMQP %s", address, refusals[-1])
@@ -418,21 +417,25 @@ class Connection(AbstractChannel):
         not certain: when the server reports an error first, or the connection is lost on the way.
         """
         if self.transport is None:
+            self._end("it was never made")
             return
         try:
             self._call("connection.close", reply_code, reply_text, *method_sig)
         finally:
-            self._link.fail(Failure(ConnectionLostError, 0, "the connection was closed by this program"))
+            self._end("the connection was closed by this program")
+
+    def _end(self, why: str) -> None:
+        if "_link" in self.__dict__:
+            self._link.fail(Failure(ConnectionLostError, 0, why))
+            self._link.close()
 
     def _abandon(self, why: str) -> None:
-        self._link.fail(Failure(ConnectionLostError, 0, why))
+        self._end(why)
 
     def _do_close(self) -> None:
         """Let go of the network and of the channels. Called once, when the connection is over."""
-        transport, channels = self.transport, self.channels or {}
+        channels = self.channels or {}
         self.transport = self.channels = self.connection = None
-        if transport is not None:
-            transport.close()
         for channel in list(channels.values()):
             if channel is not self and isinstance(channel, Channel):
                 channel._do_close()

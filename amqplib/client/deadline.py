@@ -14,6 +14,8 @@ class Deadline:
     __slots__ = ("_end", "seconds")
 
     def __init__(self, seconds: Optional[float]) -> None:
+        if not (seconds is None or isinstance(seconds, (int, float))):
+            raise ValueError("a timeout is a number of seconds or None, not %r" % (seconds,))
         #: What was asked for, for error messages.
         self.seconds = seconds
         self._end = None if seconds is None else time.monotonic() + seconds

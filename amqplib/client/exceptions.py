@@ -116,8 +116,14 @@ class ConnectionLostError(AMQPConnectionException, OSError):
         errno: Optional[int] = None,
     ) -> None:
         super().__init__(reply_code, reply_text, method_sig, where)
-        self.errno = errno
         self.strerror = reply_text
+        self._set_errno(errno)
+
+    def _set_errno(self, errno: Optional[int]) -> None:
+        self.errno = errno
+        if errno and not self.amqp_reply_code:
+            # where an OSError has it, and where there is no code of AMQP to be had
+            self.args = (errno, *self.args[1:])
 
     def __reduce__(self) -> Tuple[Type[AMQPException], Tuple[Any, ...], Dict[str, Any]]:
         cls, args, state = super().__reduce__()

@@ -19,6 +19,7 @@ import errno
 import logging
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar
 
@@ -76,7 +77,7 @@ class Failure(NamedTuple):
         """The exception to raise."""
         exc = self.kind(self.reply_code, self.reply_text, self.method_sig, where)
         if isinstance(exc, ConnectionLostError):
-            exc.errno = self.errno
+            exc._set_errno(self.errno)
         return exc
 
 
@@ -115,6 +116,9 @@ class Link:
         self._writing = threading.Lock()
         self._leading = False
         self._followers = 0
+        self._closing = False
+        #: Programs inside MethodReader.read_method(): they want all methods, even those that need no handling.
+        self.raw_readers: Deque[None] = deque()
         self._routes: Dict[int, Route] = {}
         #: Channels that have got methods since they were last looked at; some may be handled already.
         self.ready: Dict[int, Route] = {}
@@ -206,6 +210,8 @@ class Link:
                 self._leading = False
                 if self._followers:
                     state.notify_all()
+            if self._closing:
+                self.transport.close()
 
     def take_ready(self) -> Optional[Tuple[int, Item]]:
         """For wait_for(): a method of any channel, with the channel's number. Channels take turns."""
@@ -318,6 +324,14 @@ class Link:
             self.failure = failure
         self._tear_down()
 
+    def close(self) -> None:
+        """Let go of the socket once it is over; a thread that is still reading from it does so on its way out."""
+        self._closing = True
+        with self._state:
+            leading = self._leading
+        if not leading:
+            self.transport.close()
+
     def give_up(self, error: PeerError) -> None:
         """The peer broke the protocol: tell it so, with the code that AMQP has for it, and end."""
         if not isinstance(error, ProtocolHeaderReceived):
@@ -350,6 +364,6 @@ class Link:
             self._state.notify_all()
         if self._beats:
             self._beats.stop()
-        self.transport.close()
+        self.transport.shut()
         if on_failure:
             on_failure()

@@ -51,7 +51,7 @@ class Publishing(ChannelMethods):
     def _notify(self, item: Item, callback: Optional[Callable[..., Any]]) -> None:
         """Something that has been entered where it belongs on its arrival. wait() handles it again when there is a
         callback to be called, and is content with it as its one method when it has nothing else."""
-        if callback or (self._waiting and not self.method_queue):
+        if callback or ((self._waiting or self._link.raw_readers) and not self.method_queue):
             self._enqueue(item)
 
     def _settled(self, sig: Sig, args: Tuple[Any, ...]) -> None:

@@ -9,6 +9,7 @@ is never held across a read or write of the socket.
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 import threading
@@ -119,7 +120,8 @@ class TLSTransport(Transport):
                 if not pieces and not isinstance(exc, ssl.SSLZeroReturnError):
                     raise self._lost(exc) from exc
         if not pieces:
-            raise ConnectionLostError(0, "%s ended the TLS session" % str(self.address))
+            text = "%s ended the TLS session" % str(self.address)
+            raise ConnectionLostError(0, text, errno=errno.ECONNRESET)
         return b"".join(pieces)
 
     def write(self, data: bytes) -> None:

@@ -110,11 +110,19 @@ class Transport:
         except OSError as exc:
             raise self._lost(exc) from exc
 
-    def close(self) -> None:
-        """Close the socket; a thread that is reading from it is woken."""
+    def shut(self) -> None:
+        """End the network connection, which wakes a thread that is reading. The socket stays a socket: a program that
+        puts its timeout back in a `finally` must not get another error there instead of the one that tells why."""
         with suppress(OSError):  # the peer was faster
             self.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let go of the socket as well; not while a thread is reading from it."""
+        self.shut()
         self.sock.close()
+
+    def __del__(self) -> None:
+        self.sock.close()  # the socket of a lost connection goes with the last that knows of it
 
     def _lost(self, exc: OSError) -> ConnectionLostError:
         reason = exc.strerror or str(exc) or type(exc).__name__

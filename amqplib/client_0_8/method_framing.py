@@ -6,9 +6,10 @@ conn.channels[channel_number].dispatch_method(method_sig, args, content)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Tuple
 
 from ..client.message import Message, encode_body
+from ..client.transport import Transport
 from ..wire.spec import Sig
 
 if TYPE_CHECKING:
@@ -17,17 +18,41 @@ if TYPE_CHECKING:
 __all__ = ["MethodReader", "MethodWriter"]
 
 
+class Arguments(Tuple[Any, ...]):
+    """The arguments of a method, which can also be taken one by one with read_short(), read_shortstr() and so on."""
+
+    _taken = 0
+
+    def __getattr__(self, name: str) -> Callable[[], Any]:
+        if not name.startswith("read_"):
+            raise AttributeError(name)
+        return self._next
+
+    def _next(self) -> Any:
+        self._taken += 1
+        return self[self._taken - 1]
+
+
 class MethodReader:
     """Reads the next method of any channel."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def read_method(self) -> Tuple[int, Sig, Tuple[Any, ...], Any]:
+    @property
+    def source(self) -> Optional[Transport]:
+        """What is read from; its `sock` is the socket."""
+        return self._connection.transport
+
+    def read_method(self) -> Tuple[int, Sig, Arguments, Any]:
         """(channel number, method signature, arguments, content or None), waiting until there is one."""
         link = self._connection._open_link()
-        number, item = link.wait_for(link.take_ready)
-        return (number, *item)
+        link.raw_readers.append(None)
+        try:
+            number, (sig, args, content) = link.wait_for(link.take_ready)
+        finally:
+            link.raw_readers.pop()
+        return number, sig, Arguments(args), content
 
 
 class MethodWriter:
