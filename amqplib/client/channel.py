@@ -89,7 +89,10 @@ class Channel(Publishing):
 
     def _arrived(self, method: Method, args: Tuple[Any, ...], content: Any) -> None:
         sig = method.sig
-        if self._close_item:
+        if sig is _DELIVER and not self._close_item:  # the most frequent by far
+            self.method_queue.append((sig, args, content))
+            self._link.ready[self._number] = self
+        elif self._close_item:
             # the server has closed the channel; all that may still come is its answer to a close that crossed its own
             self._close_answered = sig == _CLOSE_OK
         elif sig in self._expected:
@@ -119,12 +122,17 @@ class Channel(Publishing):
         others stay for a later wait(). Also raises what the callback raises, and AMQPTimeoutError when nothing has come
         for `timeout` seconds; the channel stays usable.
         """
-        item = None
-        if allowed_methods is None:
-            with suppress(IndexError):
-                item = self.method_queue.popleft()
-        if item is None:
+        try:
+            if allowed_methods is not None:
+                raise IndexError
+            item = self.method_queue.popleft()
+        except IndexError:
             item = self._wait_for_item(allowed_methods, Deadline(timeout))
+        if item[0] is _DELIVER:
+            _, args, msg = item
+            if self.auto_decode and "content_encoding" in msg.properties:
+                decode_body(msg)
+            return self._basic_deliver(args, msg)
         return self.dispatch_method(*item)
 
     def _wait_for_item(self, allowed: Optional[Collection[Sig]], deadline: Deadline) -> Item:

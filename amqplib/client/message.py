@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, ClassVar, Dict, Sequence, Tuple, Union
+from typing import Any, ClassVar, Dict, FrozenSet, Sequence, Tuple, Union
 
 from ..wire import content
 from ..wire.tables import RawTimestamp, Reading, local_time
@@ -18,6 +18,11 @@ Properties = Sequence[Tuple[str, str]]
 @lru_cache(maxsize=None)
 def _codec(fields: Tuple[Tuple[str, str], ...]) -> content.PropertyCodec:
     return content.PropertyCodec(fields)
+
+
+@lru_cache(maxsize=None)
+def _names(fields: Tuple[Tuple[str, str], ...]) -> FrozenSet[str]:
+    return frozenset(name for name, _ in fields)
 
 
 class GenericContent:
@@ -33,8 +38,10 @@ class GenericContent:
         return local_time(seconds)
 
     def __init__(self, **props: Any) -> None:
-        known = [name for name, _ in self.PROPERTIES]
-        self.properties = {name: props[name] for name in known if name in props}
+        if props:
+            names = _names(tuple(self.PROPERTIES))
+            props = {name: value for name, value in props.items() if name in names}
+        self.properties = props
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GenericContent) and self.properties == other.properties

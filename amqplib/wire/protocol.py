@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 from . import content, frames
 from .errors import LocalError, PeerError, ProtocolHeaderReceived, quote
+from .hot import DeliveryReader, PublishWriter
 from .spec import Dialect, Method
 from .tables import Reading, TimeReader
 
@@ -27,6 +28,9 @@ Event = Tuple[int, Method, Tuple[Any, ...], Any]
 DEFAULT_MAX_BODY = 128 * 1024 * 1024
 
 _PROTOCOL_HEADER_SIZE = 8
+
+#: Methods and properties up to this size take the short way out; every broker's frames are at least this long.
+_SMALL = 4000
 
 
 class Receiver:
@@ -49,6 +53,8 @@ class Receiver:
         #: Numbers of the open channels: a frame for any other is an error. Channel 0 is the connection.
         self.channels: Set[int] = {0}
         self._assemblies: Dict[int, content.Assembly] = {}
+        self._deliveries = DeliveryReader(dialect, make_content, self.reading)
+        self._deliver_key = dialect["basic.deliver"].key.to_bytes(4, "big")
         self._pieces: List[bytes] = []
         self._held = 0  # octets in _pieces
         self._wanted = 1  # octets to hold before it is worth looking at them
@@ -119,8 +125,19 @@ class Receiver:
                 return offset
             if buf[end] != frames.END:
                 raise PeerError(501, "the frame's end octet is %#04x: %s" % (buf[end], quote(buf[offset : end + 1])))
+            if frame_type == frames.METHOD and buf[payload : payload + 4] == self._deliver_key:
+                after = self._walk_deliveries(buf, offset, events)
+                if after > offset:
+                    offset = after
+                    continue
             self._frame(frame_type, channel, buf, payload, end, events)
             offset = end + 1
+
+    def _walk_deliveries(self, buf: bytes, offset: int, events: List[Event]) -> int:
+        largest = self._max_body
+        if self.frame_max:
+            largest = min(largest, self.frame_max - frames.OVERHEAD)
+        return self._deliveries.walk(buf, offset, largest, self.channels, self._assemblies, events)
 
     def _frame(self, frame_type: int, channel: int, buf: bytes, offset: int, end: int, events: List[Event]) -> None:
         if channel not in self.channels:
@@ -173,8 +190,20 @@ class Sender:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        #: Largest frame to send, in octets with its overhead; 0 for no limit. Set once it is negotiated.
+        self._publish = PublishWriter()
         self.frame_max = 0
+
+    @property
+    def frame_max(self) -> int:
+        """Largest frame to send, in octets with its overhead; 0 for no limit. Set once it is negotiated."""
+        return self._frame_max
+
+    @frame_max.setter
+    def frame_max(self, octets: int) -> None:
+        self._frame_max = octets
+        # the largest body, and the largest method and properties, that surely fit one frame
+        self._room = octets - frames.OVERHEAD if octets else _SMALL
+        self._small = min(_SMALL, self._room - 12)
 
     def method(self, channel: int, method: Method, args: Tuple[Any, ...]) -> bytes:
         """The frame of a method without content."""
@@ -184,7 +213,11 @@ class Sender:
         self, channel: int, method: Method, args: Tuple[Any, ...], properties: Mapping[str, Any], body: bytes
     ) -> bytes:
         """The frames of a method, its content header and its body, as one piece: they must not be parted."""
-        header = content.encode_header(content.BASIC.encode(properties), len(body))
+        frame = self._publish.method_frame(channel, method, args)
+        property_bytes = self._publish.properties(properties)
+        if len(body) <= self._room and len(property_bytes) <= self._small and len(frame) <= self._small:
+            return self._publish.frames(channel, frame, property_bytes, body)
+        header = content.encode_header(property_bytes, len(body))
         pieces = [
             self._frame(frames.METHOD, channel, method.name, method.encode(*args)),
             self._frame(frames.HEADER, channel, "the properties", header),

@@ -1,0 +1,203 @@
+"""The two hot paths: publishing a message, and receiving a delivery.
+
+Both give exactly what the plain codecs (`spec`, `content`, `frames`) give; the tests compare them by hypothesis. They
+are fast by remembering: programs publish to few routes and with few combinations of properties, and consume from few,
+so the bytes of those are made, or read, once. The memories are bounded, and hold nothing that a program can change.
+
+What is remembered:
+    publishing   (channel, arguments)        -> the whole method frame
+                 items of the properties     -> their bytes; not where a value, such as headers, can be changed
+    receiving    consumer tag, as bytes      -> str
+                 redelivered + route, bytes  -> (redelivered, exchange, routing key)
+                 properties, as bytes        -> dict, copied for each message; not with headers, which are nested
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Callable, Container, Dict, List, Mapping, Tuple, TypeVar
+
+from . import content, frames
+from .codecs import BROKEN
+from .errors import PeerError
+from .spec import Dialect, Method
+from .tables import Reading
+
+__all__ = ["DeliveryReader", "PublishWriter"]
+
+#: Entries of a memory before it is emptied and begun again.
+_BOUND = 512
+
+#: Property bytes longer than this are not worth remembering.
+_LONG = 256
+
+_NO_PROPERTIES = b"\x00\x00"
+
+# the header frame up to its properties: type, channel, payload size; class id, weight, body size
+_HEADER_FRAME = struct.Struct(">BHLHHQ")
+_HEADER_SIZE = 12
+# the end of the header frame and the beginning of the body frame
+_END_AND_BODY = struct.Struct(">BBHL")
+_END = bytes((frames.END,))
+# a method frame up to its ids: type, channel, payload size; ids
+_METHOD_FRAME = struct.Struct(">BHLL")
+_LONGLONG = struct.Struct(">Q")
+
+T = TypeVar("T")
+
+
+class PublishWriter:
+    """Frames of contents whose body fits one frame."""
+
+    __slots__ = ("_methods", "_properties")
+
+    def __init__(self) -> None:
+        self._methods: Dict[Any, bytes] = {}
+        self._properties: Dict[Any, bytes] = {}
+
+    def method_frame(self, channel: int, method: Method, args: Tuple[Any, ...]) -> bytes:
+        """The frame of the method."""
+        key = channel, method, args
+        try:
+            return self._methods[key]
+        except (KeyError, TypeError):  # TypeError: an argument of a type that will not do anyway
+            frame = frames.encode_frame(frames.METHOD, channel, method.encode(*args))
+            if len(self._methods) >= _BOUND:
+                self._methods.clear()
+            self._methods[key] = frame
+            return frame
+
+    def properties(self, properties: Mapping[str, Any]) -> bytes:
+        """The bytes of the properties."""
+        if not properties:
+            return _NO_PROPERTIES
+        if "timestamp" in properties:  # equal datetimes can be two moments (fold), and they rarely come twice
+            return content.BASIC.encode(properties)
+        key = tuple(properties.items())
+        try:
+            return self._properties[key]
+        except KeyError:
+            data = content.BASIC.encode(properties)
+            if len(self._properties) >= _BOUND:
+                self._properties.clear()
+            if len(data) < _LONG:
+                self._properties[key] = data
+            return data
+        except TypeError:  # headers, or another value that can be changed
+            return content.BASIC.encode(properties)
+
+    @staticmethod
+    def frames(channel: int, method_frame: bytes, properties: bytes, body: bytes) -> bytes:
+        """All frames of a content as one piece; the body fits one frame."""
+        size = len(body)
+        header = _HEADER_FRAME.pack(
+            frames.HEADER, channel, _HEADER_SIZE + len(properties), content.BASIC_CLASS_ID, 0, size
+        )
+        if not size:
+            return b"".join((method_frame, header, properties, _END))
+        middle = _END_AND_BODY.pack(frames.END, frames.BODY, channel, size)
+        return b"".join((method_frame, header, properties, middle, body, _END))
+
+
+class DeliveryReader:
+    """Runs of whole deliveries, each in three frames (two, without a body), as RabbitMQ sends small messages.
+
+    Whatever is not exactly that is left to the plain way, which also finds out what is wrong with it.
+    """
+
+    __slots__ = ("_key", "_make_content", "_method", "_properties", "_reading", "_routes", "_tags")
+
+    def __init__(
+        self, dialect: Dialect, make_content: Callable[[Dict[str, Any], bytes], Any], reading: Reading
+    ) -> None:
+        self._method = dialect["basic.deliver"]
+        self._key = self._method.key
+        self._make_content = make_content
+        self._reading = reading
+        self._tags: Dict[bytes, str] = {}
+        self._routes: Dict[bytes, Tuple[bool, str, str]] = {}
+        self._properties: Dict[bytes, Dict[str, Any]] = {}
+
+    def walk(
+        self,
+        buf: bytes,
+        offset: int,
+        largest: int,
+        channels: Container[int],
+        busy: Container[int],
+        events: List[Tuple[int, Method, Tuple[Any, ...], Any]],
+    ) -> int:
+        """Append the events of the deliveries that `buf` has at `offset`; the offset behind the last one.
+
+        largest: the longest payload that a frame may have. busy: channels that are in the middle of a content.
+        """
+        unpack_method, unpack_tag = _METHOD_FRAME.unpack_from, _LONGLONG.unpack_from
+        unpack_header, unpack_middle = _HEADER_FRAME.unpack_from, _END_AND_BODY.unpack_from
+        tags, routes, known = self._tags, self._routes, self._properties
+        method, key, make_content, append = self._method, self._key, self._make_content, events.append
+        done = offset
+        try:
+            while True:
+                # the method frame; its arguments are a short string, 8 bytes, and the rest
+                frame_type, channel, length, its_key = unpack_method(buf, offset)
+                if its_key != key or frame_type != 1 or length > largest or channel in busy or channel not in channels:
+                    return done
+                end = offset + 7 + length
+                tag_end = offset + 12 + buf[offset + 11]
+                raw = buf[offset + 11 : tag_end]
+                consumer_tag = tags.get(raw) or self._read_tag(raw)
+                (delivery_tag,) = unpack_tag(buf, tag_end)
+                raw = buf[tag_end + 8 : end]
+                redelivered, exchange, routing_key = routes.get(raw) or self._read_route(raw)
+                if buf[end] != 206:
+                    return done
+                # the header frame
+                frame_type, its_channel, length, class_id, _, size = unpack_header(buf, end + 1)
+                if frame_type != 2 or its_channel != channel or class_id != 60 or length > largest or size > largest:
+                    return done
+                end += 8 + length
+                raw = buf[end - length + 12 : end]
+                properties = known.get(raw)
+                if properties is not None:
+                    properties = properties.copy()
+                # the body frame
+                if size:
+                    end_octet, frame_type, its_channel, length = unpack_middle(buf, end)
+                    if end_octet != 206 or frame_type != 3 or its_channel != channel or length != size:
+                        return done
+                    start = end + 8
+                    end = start + size
+                    body = buf[start:end]
+                else:
+                    body = b""
+                if buf[end] != 206:
+                    return done
+                if properties is None:  # not before all of it is here, for it may leave a note of what is unreadable
+                    properties = self._read_properties(raw)
+                args = (consumer_tag, delivery_tag, redelivered, exchange, routing_key)
+                append((channel, method, args, make_content(properties, body)))
+                done = offset = end + 1
+        except (*BROKEN, PeerError):
+            return done  # cut short, or wrong
+
+    def _read_tag(self, raw: bytes) -> str:
+        return _remember(self._tags, raw, raw[1:].decode("utf-8", "surrogateescape"))
+
+    def _read_route(self, raw: bytes) -> Tuple[bool, str, str]:
+        # by the method's own decoder, behind an empty consumer tag and a delivery tag of 0
+        _, _, redelivered, exchange, routing_key = self._method.decode(bytes(9) + raw, 0, 9 + len(raw), self._reading)
+        return _remember(self._routes, raw, (redelivered, exchange, routing_key))
+
+    def _read_properties(self, raw: bytes) -> Dict[str, Any]:
+        properties = content.BASIC.decode(raw, 0, len(raw), self._reading)
+        if "application_headers" in properties:  # nested, so a copy would share what is in them
+            return properties
+        return _remember(self._properties, raw, properties).copy()
+
+
+def _remember(memory: Dict[bytes, T], raw: bytes, value: T) -> T:
+    if len(memory) >= _BOUND:
+        memory.clear()
+    if len(raw) < _LONG:
+        memory[raw] = value
+    return value
