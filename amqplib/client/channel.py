@@ -12,6 +12,7 @@ was the cause) when the connection is over.
 from __future__ import annotations
 
 import queue
+import threading
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Collection, Deque, Dict, Literal, Optional, Tuple, overload
@@ -41,6 +42,9 @@ _CONSUME_OK = _sig("basic.consume_ok")
 _GET_EMPTY = _sig("basic.get_empty")
 _RETURN = _sig("basic.return")
 
+#: What a wait() gets for a returned message, which has been dealt with already.
+_COUNTED: Item = ((0, 0), (), None)
+
 
 class Channel(AbstractChannel):
     """One channel of a connection; made by Connection.channel().
@@ -68,24 +72,29 @@ class Channel(AbstractChannel):
         self.connection = connection
         self.channel_id = self._number
         self.auto_decode = auto_decode
-        self.is_open = False
         self.active = True
         self.default_ticket = 0
         self.callbacks: Dict[str, Optional[Callback]] = {}
         self.returned_messages: queue.Queue[Tuple[int, str, str, str, Message]] = queue.Queue()
         self.alerts: queue.Queue[Tuple[int, str, Dict[str, Any]]] = queue.Queue()
         self._new_callback: Optional[Callback] = None
-        # threads inside wait(): one entry each (appending and popping need no lock)
-        self._waiting: Deque[None] = deque()
+        # threads inside wait() that take a returned message for a method, and how many of those have come meanwhile
+        self._counting = threading.Lock()
+        self._awaiting_returns = 0
+        self._counted_returns = 0
         self._close_item: Optional[Item] = None
         self._close_sent = self._close_answered = False
-        self._closed_because = "it was never opened"
-        try:
-            AbstractChannel._call(self, "channel.open", "")
-        except BaseException:
-            link.retire_route(self._number)
-            raise
+        self._closed_because = ""
+        # who takes this answers the server's close
+        self._to_agree: Deque[None] = deque([None])
         self.is_open = True
+        try:
+            self._call("channel.open", "")
+        except BaseException:
+            if self.is_open:  # nothing was sent, or the connection is over
+                link.drop_route(self._number)
+                self._finish("it was never opened")
+            raise
         connection._channels()[self._number] = self
         LOGGER.debug("channel %d of %s is open", self._number, link.where)
 
@@ -93,19 +102,22 @@ class Channel(AbstractChannel):
 
     def _arrived(self, method: Method, args: Tuple[Any, ...], content: Any) -> None:
         sig = method.sig
+        if sig == _CLOSE_OK:
+            self._close_answered = True
         if self._close_item:
-            # the server has closed the channel; all that may still come is its answer to a close that crossed its own
-            self._close_answered = sig == _CLOSE_OK
-        elif sig in self._expected:
+            return  # the server has closed the channel
+        if sig in self._expected:
             if sig == _CONSUME_OK:
                 # before any delivery for the new tag can be seen by another thread
                 self.callbacks[args[0]] = self._new_callback
             self._replies.append((sig, args, content))
-        elif sig == _RETURN and not (self._waiting and not self.method_queue):
-            # nobody is waiting for a method, so it is kept where the program looks for it
+        elif sig == _RETURN:
+            # at once to where the program looks for it; a wait() that would have had it next counts it as its method
             if self.auto_decode:
                 decode_body(content)
             self._basic_return(args, content)
+            if self._awaiting_returns and not self.method_queue:
+                self._counted_returns += 1
         else:
             self.method_queue.append((sig, args, content))
             if sig == _CLOSE:
@@ -124,26 +136,47 @@ class Channel(AbstractChannel):
                 item = self.method_queue.popleft()
         if item is None:
             item = self._wait_for_item(allowed_methods)
-        return self.dispatch_method(*item)
+        return None if item is _COUNTED else self.dispatch_method(*item)
 
     def _wait_for_item(self, allowed: Optional[Collection[Sig]]) -> Item:
+        returns = allowed is None or _RETURN in allowed
         if allowed is not None:
             allowed = (*allowed, _CLOSE)
         self._check_open(closing=False)
-        self._waiting.append(None)
+
+        def take() -> Optional[Item]:
+            if returns and self._counted_returns:
+                self._counted_returns -= 1
+                return _COUNTED
+            item = self._take_next(allowed) or self._close_item
+            if item is None and (self._close_answered or not self.is_open):
+                self._link.check()
+                raise ChannelClosedError(
+                    0, "channel %d was closed by this program" % self._number, (0, 0), self._where()
+                )
+            return item
+
+        if not returns:
+            return self._link.wait_for(take)
+        with self._counting:
+            self._awaiting_returns += 1
         try:
-            return self._link.wait_for(lambda: self._take_next(allowed))
+            return self._link.wait_for(take)
         finally:
-            self._waiting.pop()
+            with self._counting:
+                self._awaiting_returns -= 1
+                if not self._awaiting_returns:
+                    self._counted_returns = 0
 
     def _take_reply(self) -> Optional[Item]:
         return self._replies.popleft() if self._replies else self._close_item
 
     def _call(self, name: str, *args: Any, **kwargs: Any) -> Item:
-        self._check_open()
-        item = super()._call(name, *args, **kwargs)
-        if item[0] == _CLOSE:
-            self._closed_by_server(item[1])
+        with self._calling:
+            self._check_open()  # a call that this one had to wait for may have closed the channel
+            item = super()._call(name, *args, **kwargs)
+            if item[0] == _CLOSE:
+                self._closed_by_server(item[1])
         return item
 
     def _send(self, name: str, *args: Any) -> None:
@@ -173,6 +206,15 @@ class Channel(AbstractChannel):
         reply_code, reply_text, class_id, method_id = args
         where = self._where()
         try:
+            self._to_agree.pop()
+        except IndexError:
+            pass  # several threads have been waiting; another one answers
+        else:
+            self._agree("by the server: %s %s" % (reply_code, reply_text))
+        raise AMQPChannelException(reply_code, reply_text, (class_id, method_id), where)
+
+    def _agree(self, why: str) -> None:
+        try:
             self._link.send(self._number, self._method("channel.close_ok"), ())
         except (AMQPTimeoutError, ConnectionLostError):
             self._link.check()  # then nobody waits for it, and the connection's end is the larger news
@@ -180,8 +222,7 @@ class Channel(AbstractChannel):
             self._link.retire_route(self._number)
         else:
             self._link.drop_route(self._number)
-        self._finish("by the server: %s %s" % (reply_code, reply_text))
-        raise AMQPChannelException(reply_code, reply_text, (class_id, method_id), where)
+        self._finish(why)
 
     def close(self, reply_code: int = 0, reply_text: str = "", method_sig: Sig = (0, 0)) -> None:
         """Close the channel; a second time does nothing.
@@ -191,14 +232,19 @@ class Channel(AbstractChannel):
         if self.is_open:
             self._check_open()
             self._close_sent = True
-            self._call("channel.close", reply_code, reply_text, *method_sig)
+            try:
+                self._call("channel.close", reply_code, reply_text, *method_sig)
+            except ValueError:
+                self._close_sent = False  # nothing was
+                raise
             self._link.drop_route(self._number)
             self._finish("by this program")
 
     def _abandon(self, why: str) -> None:
         if self.is_open:
-            with suppress(AMQPTimeoutError, ConnectionLostError):
-                self._link.send(self._number, self._method("channel.close"), (0, why[:120], 0, 0))
+            if not self._close_sent:
+                with suppress(AMQPTimeoutError, ConnectionLostError):
+                    self._link.send(self._number, self._method("channel.close"), (0, why[:120], 0, 0))
             self._link.retire_route(self._number)
             self._finish(why)
 

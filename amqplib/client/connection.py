@@ -36,6 +36,9 @@ _CAPABILITIES: Dict[str, Dict[str, Any]] = {"0-8": {"authentication_failure_clos
 
 _MAX_REDIRECTS = 5
 
+#: What we propose; a server may lower it.
+_CHANNEL_MAX, _FRAME_MAX = 65535, 131072
+
 
 def _sigs(*names: str) -> Tuple[Sig, ...]:
     return tuple(AMQP_0_8[name].sig for name in names)
@@ -97,8 +100,8 @@ class Connection(AbstractChannel):
     ) -> None:
         self.channel_id = 0
         self.auto_decode = False
-        self.channel_max = 65535
-        self.frame_max = 131072
+        self.channel_max = _CHANNEL_MAX
+        self.frame_max = _FRAME_MAX
         self.heartbeat = 0
         self.version_major = self.version_minor = 0
         self.server_properties: Dict[str, Any] = {}
@@ -130,7 +133,11 @@ class Connection(AbstractChannel):
                 return
             LOGGER.info("%s redirects to %s", self._link.where, elsewhere)
             self._link.fail(Failure(ConnectionLostError, 0, "the server redirected to %s" % elsewhere))
-            address = parse_host(elsewhere, address.port)
+            try:
+                address = parse_host(elsewhere, address.port)
+            except ValueError as exc:
+                text = "the server redirected to %r, which is not a host" % elsewhere
+                raise ConnectionLostError(0, text, where=str(address)) from exc
         raise ConnectionLostError(0, "redirected %d times, at last to %s" % (_MAX_REDIRECTS, address))
 
     # --- connecting
@@ -140,7 +147,7 @@ class Connection(AbstractChannel):
         where = "%s, vhost %r, user %r" % (address, self._virtual_host, self._userid)
         transport = self._open_transport(address, deadline)
         receiver = Receiver(self._dialect, self.message_class._received, self.message_class._to_time)
-        receiver.frame_max = self.frame_max
+        receiver.frame_max = _FRAME_MAX
         link = Link(transport, receiver, Sender(self._dialect), where, self._handle_control, self._do_close)
         AbstractChannel.__init__(self, link, 0)
         link.add_route(0, 0, self)
@@ -177,6 +184,8 @@ class Connection(AbstractChannel):
         except AMQPTimeoutError:
             raise
         except ConnectionLostError as exc:
+            if exc.amqp_reply_code:
+                raise  # the peer broke the protocol: that says nothing about the login
             text = "the login of user %r was most likely refused (%s)" % (self._userid, exc.amqp_reply_text)
             raise AuthenticationError(403, text, _START_OK, self._where(), exc.errno) from exc
         except AMQPConnectionException as exc:
@@ -186,8 +195,8 @@ class Connection(AbstractChannel):
 
         channel_max, frame_max, _ = item[1]
         # 0 is "no limit" from a server; of two limits the smaller one holds (section connection.tune)
-        self.channel_max = min(channel_max or self.channel_max, self.channel_max)
-        self.frame_max = min(frame_max or self.frame_max, self.frame_max)
+        self.channel_max = min(channel_max or _CHANNEL_MAX, _CHANNEL_MAX)
+        self.frame_max = min(frame_max or _FRAME_MAX, _FRAME_MAX)
         self._send("connection.tune_ok", self.channel_max, self.frame_max, self.heartbeat)
         self._link.receiver.frame_max = self._link.sender.frame_max = self.frame_max
 
@@ -250,7 +259,9 @@ class Connection(AbstractChannel):
 
         There is rarely a reason to call this: such methods are also handled in the course of every other call.
         """
-        return self.dispatch_method(*self._link.wait_for(lambda: self._take_next(allowed_methods)))
+        result = self.dispatch_method(*self._link.wait_for(lambda: self._take_next(allowed_methods)))
+        self._link.check()  # the method may have been the server's close
+        return result
 
     def _closed_by_server(self, args: Tuple[int, str, int, int]) -> None:
         """The server closes the connection: agree, and let everybody know why."""
@@ -273,10 +284,18 @@ class Connection(AbstractChannel):
         """
         if self.transport is None:
             return
+        over = Failure(ConnectionLostError, 0, "the connection was closed by this program")
         try:
             self._call("connection.close", reply_code, reply_text, *method_sig)
-        finally:
-            self._link.fail(Failure(ConnectionLostError, 0, "the connection was closed by this program"))
+            # a close of the server's own may have come just before the answer, in one read with it
+            self._handle_control()
+            self._link.check()
+        except ValueError:
+            raise  # nothing was sent
+        except BaseException:
+            self._link.fail(over)
+            raise
+        self._link.fail(over)
 
     def _abandon(self, why: str) -> None:
         self._link.fail(Failure(ConnectionLostError, 0, why))
