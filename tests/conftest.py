@@ -11,6 +11,7 @@ Without any, the tests that need one are skipped; with AMQPLIB_REQUIRE_BROKER=1 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import platform
@@ -18,9 +19,10 @@ import time
 import urllib.parse
 import warnings
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Union
 
 import pytest
 
@@ -48,7 +50,8 @@ class Unavailable(Exception):
     """There is no such broker here; says why."""
 
 
-class Broker(NamedTuple):
+@dataclass(frozen=True)
+class Broker:
     """A broker that runs."""
 
     host: str
@@ -84,13 +87,15 @@ def named_broker(url: str) -> Broker:
     """The broker that AMQPLIB_TEST_URL names."""
     parts = urllib.parse.urlsplit(url)
     unquote = urllib.parse.unquote
-    login = {
-        "host": "%s:%d" % (parts.hostname, parts.port or 5672),
-        "userid": unquote(parts.username or "guest"),
-        "password": unquote(parts.password or "guest"),
-        "virtual_host": unquote(parts.path[1:]) or "/",
-    }
-    return Broker(version=ask_version(**login), origin="named by AMQPLIB_TEST_URL", **login)
+    broker = Broker(
+        "%s:%d" % (parts.hostname, parts.port or 5672),
+        "unknown",
+        "named by AMQPLIB_TEST_URL",
+        unquote(parts.username or "guest"),
+        unquote(parts.password or "guest"),
+        unquote(parts.path[1:]) or "/",
+    )
+    return replace(broker, version=ask_version(**broker.login))
 
 
 def installation(series: str) -> Optional[Path]:
@@ -110,15 +115,19 @@ def contained_broker(series: str, stack: ExitStack) -> Broker:
     """A broker in a container, which ends with the stack."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what these packages think of each other is not ours to mend
+        reason = ""
         try:
             from testcontainers.core.container import DockerContainer
-        except ImportError:
-            raise Unavailable("no testcontainers to run one in a container") from None
-        try:
+
             container = DockerContainer("rabbitmq:" + series).with_exposed_ports(5672)
             stack.enter_context(container)
+        except ImportError:
+            reason = "no testcontainers to run one in a container"
         except Exception as exc:  # of docker, requests, urllib3 or the system
-            raise Unavailable("no Docker engine to run one in a container (%s)" % exc) from None
+            reason = "no Docker engine to run one in a container (%s)" % exc
+        if reason:
+            gc.collect()  # the sockets that they have left open, before anybody is warned of them
+            raise Unavailable(reason)
         host = "%s:%s" % (container.get_container_host_ip(), container.get_exposed_port(5672))
 
         def ctl(*arguments: str) -> str:
@@ -253,7 +262,3 @@ def mortal(peer: Peer, brokers: Brokers) -> Node:
         return brokers.mortal(peer.series)
     except Unavailable as exc:
         give_up(str(exc))
-
-
-def version_of(broker: Broker) -> Tuple[int, ...]:
-    return tuple(int(part) for part in broker.version.split(".")[:2] if part.isdigit())

@@ -14,7 +14,7 @@ from typing import Any, Callable, ClassVar, Collection, Deque, Dict, Optional, T
 
 from ..wire.spec import Method, Sig
 from .deadline import NEVER, Deadline
-from .exceptions import AMQPException, DialectError, method_name
+from .exceptions import AMQPException, AMQPTimeoutError, DialectError, method_name
 from .link import LOGGER, Item, Link, Route
 from .message import decode_body
 
@@ -111,10 +111,13 @@ class AbstractChannel(Route):
         """Wait for one of the replies expected once `send` has been called."""
         self._replies.clear()
         self._expected = expected
-        sent = False
+        sent = True  # for all we know: an exception from outside may come at any point
         try:
-            send()
-            sent = True
+            try:
+                send()
+            except AMQPTimeoutError:
+                sent = False  # nothing went
+                raise
             return self._link.wait_for(self._take_reply, deadline)
         except BaseException as exc:
             if sent and not self._link.failure:

@@ -8,10 +8,9 @@ from __future__ import annotations
 import queue
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Collection, Deque, Dict, Iterator, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Collection, Deque, Dict, Iterator, NoReturn, Optional, Tuple
 
 from ..wire.spec import Method, Sig, sig_of
-from .abstract_channel import AbstractChannel
 from .channel_methods import Arguments
 from .deadline import Deadline
 from .exceptions import (
@@ -67,7 +66,6 @@ class Channel(Publishing):
         self.connection = connection
         self.channel_id = self._number
         self.auto_decode = auto_decode
-        self.is_open = False
         self.active = True
         self.default_ticket = 0
         self.callbacks: Dict[str, Optional[Callback]] = {}
@@ -75,13 +73,17 @@ class Channel(Publishing):
         self._on_cancel: Dict[str, Callable[[str], Any]] = {}
         self._new_callback: Optional[Callback] = None
         self._close_sent = self._close_answered = False
-        self._closed_because = "it was never opened"
-        try:
-            AbstractChannel._call(self, "channel.open", "")
-        except BaseException:
-            link.retire_route(self._number)
-            raise
+        self._closed_because = ""
+        # who takes this answers the server's close
+        self._to_agree: Deque[None] = deque([None])
         self.is_open = True
+        try:
+            self._call("channel.open", "")
+        except BaseException:
+            if self.is_open:  # nothing was sent, or the connection is over
+                link.drop_route(self._number)
+                self._finish("it was never opened")
+            raise
         connection._channels()[self._number] = self
         LOGGER.debug("channel %d of %s is open", self._number, link.where)
 
@@ -92,10 +94,12 @@ class Channel(Publishing):
         if sig is _DELIVER and not self._close_item:  # the most frequent by far
             self.method_queue.append((sig, args, content))
             self._link.ready[self._number] = self
-        elif self._close_item:
-            # the server has closed the channel; all that may still come is its answer to a close that crossed its own
-            self._close_answered = sig == _CLOSE_OK
-        elif sig in self._expected:
+            return
+        if sig == _CLOSE_OK:
+            self._close_answered = True
+        if self._close_item:
+            return  # the server has closed the channel
+        if sig in self._expected:
             if sig == _CONSUME_OK:
                 # before any delivery for the new tag can be seen by another thread
                 self.callbacks[args[0]] = self._new_callback
@@ -139,9 +143,19 @@ class Channel(Publishing):
         if allowed is not None:
             allowed = (*allowed, _CLOSE)
         self._check_open(closing=False)
+
+        def take() -> Optional[Item]:
+            item = self._take_next(allowed) or self._close_item
+            if item is None and (self._close_answered or not self.is_open):
+                self._link.check()
+                self._raise_closed("by this program")
+            return item
+
+        if allowed is not None and RETURN not in allowed:
+            return self._link.wait_for(take, deadline)
         self._waiting.append(None)
         try:
-            return self._link.wait_for(lambda: self._take_next(allowed), deadline)
+            return self._link.wait_for(take, deadline)
         finally:
             self._waiting.pop()
 
@@ -149,10 +163,11 @@ class Channel(Publishing):
         return self._replies.popleft() if self._replies else self._close_item
 
     def _call(self, name: str, *args: Any, **kwargs: Any) -> Item:
-        self._check_open()
-        item = super()._call(name, *args, **kwargs)
-        if item[0] == _CLOSE:
-            self._closed_by_server(item[1])
+        with self._calling:
+            self._check_open()  # a call that this one had to wait for may have closed the channel
+            item = super()._call(name, *args, **kwargs)
+            if item[0] == _CLOSE:
+                self._closed_by_server(item[1])
         return item
 
     def _send(self, name: str, *args: Any) -> None:
@@ -164,16 +179,27 @@ class Channel(Publishing):
     def _check_open(self, closing: bool = True) -> None:
         if not self.is_open:
             self._link.check()
-            text = "channel %d is closed: %s" % (self._number, self._closed_because)
-            raise ChannelClosedError(0, text, (0, 0), self._where())
+            self._raise_closed(self._closed_because)
         if closing and self._close_item:
             self._closed_by_server(self._close_item[1])
+
+    def _raise_closed(self, why: str) -> NoReturn:
+        raise ChannelClosedError(0, "channel %d is closed: %s" % (self._number, why), (0, 0), self._where())
 
     def _closed_by_server(self, args: Tuple[Any, ...]) -> None:
         """The server closed the channel: agree, and raise why."""
         self._check_open(closing=False)  # another thread may have been faster
         reply_code, reply_text, class_id, method_id = args
-        where = self._where()
+        where, method_sig = self._where(), self._link.dialect.sig(class_id, method_id)
+        try:
+            self._to_agree.pop()
+        except IndexError:
+            pass  # several threads have been waiting; another one answers
+        else:
+            self._agree("by the server: %s %s" % (reply_code, reply_text))
+        raise AMQPChannelException(reply_code, reply_text, method_sig, where)
+
+    def _agree(self, why: str) -> None:
         try:
             self._link.send(self._number, self._method("channel.close_ok"), ())
         except (AMQPTimeoutError, ConnectionLostError):
@@ -182,8 +208,7 @@ class Channel(Publishing):
             self._link.retire_route(self._number)
         else:
             self._link.drop_route(self._number)
-        self._finish("by the server: %s %s" % (reply_code, reply_text))
-        raise AMQPChannelException(reply_code, reply_text, self._link.dialect.sig(class_id, method_id), where)
+        self._finish(why)
 
     def close(self, reply_code: int = 0, reply_text: str = "", method_sig: Sig = (0, 0)) -> None:
         """Close the channel; a second time does nothing.
@@ -193,14 +218,19 @@ class Channel(Publishing):
         if self.is_open:
             self._check_open()
             self._close_sent = True
-            self._call("channel.close", reply_code, reply_text, *method_sig)
+            try:
+                self._call("channel.close", reply_code, reply_text, *method_sig)
+            except ValueError:
+                self._close_sent = False  # nothing was
+                raise
             self._link.drop_route(self._number)
             self._finish("by this program")
 
     def _abandon(self, why: str) -> None:
         if self.is_open:
-            with suppress(AMQPTimeoutError, ConnectionLostError):
-                self._link.send(self._number, self._method("channel.close"), (0, why[:120], 0, 0))
+            if not self._close_sent:
+                with suppress(AMQPTimeoutError, ConnectionLostError):
+                    self._link.send(self._number, self._method("channel.close"), (0, why[:120], 0, 0))
             self._link.retire_route(self._number)
             self._finish(why)
 

@@ -67,6 +67,14 @@ _REFUSALS = (errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE)
 
 _MAX_REDIRECTS = 5
 
+#: What we propose; a server may lower it.
+_CHANNEL_MAX, _FRAME_MAX = 65535, 131072
+
+_SYNTAX_ERROR = 502
+
+#: Smallest frame_max that the specification allows (frame-min-size, 0-9-1; RabbitMQ asks for 8192 from 4.1 on).
+_FRAME_MIN = 4096
+
 
 _VERSION_0_9 = (0, 9)  # what connection.start says in 0-9-1
 
@@ -150,8 +158,8 @@ class Connection(AbstractChannel):
             self._unknown_arguments(sorted(unknown))
         self.channel_id = 0
         self.auto_decode = False
-        self.channel_max = 65535
-        self.frame_max = 131072
+        self.channel_max = _CHANNEL_MAX
+        self.frame_max = _FRAME_MAX
         self.heartbeat = 0
         self.version_major = self.version_minor = 0
         self.server_properties: Dict[str, Any] = {}
@@ -191,7 +199,11 @@ class Connection(AbstractChannel):
                 return
             LOGGER.info("%s redirects to %s", self._link.where, elsewhere)
             self._end("the server redirected to %s" % elsewhere)
-            address = parse_host(elsewhere, address.port)
+            try:
+                address = parse_host(elsewhere, address.port)
+            except ValueError as exc:
+                text = "the server redirected to %r, which is not a host" % elsewhere
+                raise ConnectionLostError(0, text, where=str(address)) from exc
         raise ConnectionLostError(0, "redirected %d times, at last to %s" % (_MAX_REDIRECTS, str(address)))
 
     @property
@@ -243,7 +255,7 @@ class Connection(AbstractChannel):
         where = "%s, vhost %r, user %r" % (address, self._virtual_host, self._userid)
         transport = self._open_transport(address, deadline)
         receiver = Receiver(dialect, self.message_class._received, self.message_class._to_time)
-        receiver.frame_max = self.frame_max
+        receiver.frame_max = _FRAME_MAX
         link = Link(transport, receiver, Sender(dialect), where, self._handle_control, self._do_close)
         link.reply_timeout = self._reply_timeout
         AbstractChannel.__init__(self, link, 0)
@@ -286,6 +298,8 @@ class Connection(AbstractChannel):
         except AMQPTimeoutError:
             raise
         except ConnectionLostError as exc:
+            if exc.amqp_reply_code:
+                raise  # the peer broke the protocol: that says nothing about the login
             text = "the login of user %r was most likely refused (%s)" % (self._userid, exc.amqp_reply_text)
             raise AuthenticationError(403, text, _START_OK, self._where(), exc.errno) from exc
         except AMQPConnectionException as exc:
@@ -295,8 +309,11 @@ class Connection(AbstractChannel):
 
         channel_max, frame_max, self.heartbeat = item[1]
         # 0 is "no limit" from a server; of two limits the smaller one holds (section connection.tune)
-        self.channel_max = min(channel_max or self.channel_max, self.channel_max)
-        self.frame_max = min(frame_max or self.frame_max, self.frame_max)
+        self.channel_max = min(channel_max or _CHANNEL_MAX, _CHANNEL_MAX)
+        self.frame_max = min(frame_max or _FRAME_MAX, _FRAME_MAX)
+        if self.frame_max < _FRAME_MIN:
+            text = "a frame_max of %d was proposed; AMQP allows no less than %d" % (self.frame_max, _FRAME_MIN)
+            raise ConnectionLostError(_SYNTAX_ERROR, text, item[0], self._where())
 
     def _tune(self, heartbeat: Optional[int]) -> None:
         """Answer tune. What is asked for here holds; 0 turns heartbeats off, None takes what the server proposed."""
@@ -368,7 +385,9 @@ class Connection(AbstractChannel):
 
         There is rarely a reason to call this: such methods are also handled in the course of every other call.
         """
-        return self.dispatch_method(*self._link.wait_for(lambda: self._take_next(allowed_methods)))
+        result = self.dispatch_method(*self._link.wait_for(lambda: self._take_next(allowed_methods)))
+        self._link.check()  # the method may have been the server's close
+        return result
 
     def _closed_by_server(self, args: Tuple[int, str, int, int]) -> None:
         """The server closes the connection: agree, and let everybody know why."""
@@ -419,10 +438,18 @@ class Connection(AbstractChannel):
         if self.transport is None:
             self._end("it was never made")
             return
+        over = "the connection was closed by this program"
         try:
             self._call("connection.close", reply_code, reply_text, *method_sig)
-        finally:
-            self._end("the connection was closed by this program")
+            # a close of the server's own may have come just before the answer, in one read with it
+            self._handle_control()
+            self._link.check()
+        except ValueError:
+            raise  # nothing was sent
+        except BaseException:
+            self._end(over)
+            raise
+        self._end(over)
 
     def _end(self, why: str) -> None:
         if "_link" in self.__dict__:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Callable, Dict
 
 from ..wire.tables import encode_table
@@ -31,4 +32,15 @@ def login_response(mechanism: str, userid: str, password: str) -> bytes:
             "login_method: %r: a login_response has to be given with it; without one there are %s"
             % (mechanism, " and ".join(sorted(_MECHANISMS)))
         ) from None
+    for name, value in (("userid", userid), ("password", password)):
+        if not _sendable(value):
+            raise ValueError("%s: not a str that can be encoded as UTF-8" % name)  # and it is not shown
     return build(userid, password)
+
+
+def _sendable(value: str) -> bool:
+    if isinstance(value, str):
+        with suppress(UnicodeEncodeError):
+            value.encode("utf-8")
+            return True
+    return False

@@ -1,0 +1,350 @@
+"""Proves that one connection serves many threads: frames do not mix, replies find their callers, an end wakes all.
+
+Every thread of a test is waited for, for a limited time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import Any, Callable, Dict, Iterator, List
+
+import pytest
+
+import amqplib.client_0_8 as amqp
+
+from .answering import AnsweringPeer
+from .peer import PATIENCE, Peer, content, method
+
+CLOSE = method("connection.close", 320, "bye", 0, 0, channel=0)
+
+
+class Threads:
+    """Threads of a test: what they return or raise, by the order of their start."""
+
+    def __init__(self) -> None:
+        self._threads: List[threading.Thread] = []
+        self._outcomes: Dict[int, Any] = {}
+
+    def start(self, function: Callable[..., Any], *args: Any) -> None:
+        number = len(self._threads)
+
+        def run() -> None:
+            try:
+                self._outcomes[number] = function(*args)
+            except BaseException as exc:
+                self._outcomes[number] = exc.with_traceback(None)
+
+        self._threads.append(threading.Thread(target=run, daemon=True))
+        self._threads[-1].start()
+
+    def outcomes(self) -> List[Any]:
+        end = time.monotonic() + PATIENCE
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        hanging = [number for number, thread in enumerate(self._threads) if thread.is_alive()]
+        assert not hanging, "threads %s are still waiting" % hanging
+        return [self._outcomes[number] for number in range(len(self._threads))]
+
+    def results(self) -> List[Any]:
+        """As outcomes(), when nothing was raised."""
+        found = self.outcomes()
+        for outcome in found:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return found
+
+
+@pytest.fixture
+def threads() -> Threads:
+    return Threads()
+
+
+@contextlib.contextmanager
+def waiting(threads: Threads, function: Callable[..., Any], *args: Any) -> Iterator[None]:
+    """Another thread is in wait() meanwhile, or about to be."""
+    begun = threading.Event()
+
+    def run() -> Any:
+        begun.set()
+        return function(*args)
+
+    threads.start(run)
+    assert begun.wait(PATIENCE)
+    yield
+
+
+@pytest.fixture
+def broker() -> Iterator[AnsweringPeer]:
+    with AnsweringPeer() as peer:
+        peer.welcome(frame_max=4096)
+        peer.answer_all()
+        yield peer
+
+
+@pytest.fixture
+def connection(broker: AnsweringPeer) -> Iterator[amqp.Connection]:
+    with amqp.Connection(broker.address) as conn:
+        yield conn
+
+
+# --- many threads, much to do ------------------------------------------------------------------------------
+
+
+def test_threads_on_channels_of_their_own(connection: amqp.Connection, threads: Threads) -> None:
+    def work(number: int) -> None:
+        with connection.channel() as ch:
+            for i in range(40):
+                name = "q-%d-%d" % (number, i)
+                assert ch.queue_declare(name) == (name, ch.channel_id, len(name))
+                msg = ch.basic_get(name)
+                assert msg is not None
+                assert msg.body == name.encode()
+                ch.basic_publish(amqp.Message(b"x"))
+
+    for number in range(8):
+        threads.start(work, number)
+    threads.results()
+
+
+def test_threads_on_one_channel(connection: amqp.Connection, threads: Threads) -> None:
+    ch = connection.channel()
+
+    def work(number: int) -> None:
+        for i in range(40):
+            name = "q-%d-%d" % (number, i)
+            assert ch.queue_declare(name) == (name, 1, len(name))
+
+    for number in range(8):
+        threads.start(work, number)
+    threads.results()
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_publishers(connection: amqp.Connection, broker: AnsweringPeer, threads: Threads, channels: int) -> None:
+    """Frames of messages never mix; those of one thread keep their order."""
+    opened = [connection.channel() for _ in range(channels)]
+
+    def publish(number: int) -> None:
+        for i in range(40):
+            body = b"%d " % number * 3000  # several frames
+            opened[number % channels].basic_publish(amqp.Message(body, message_id="%d/%d" % (number, i)))
+
+    for number in range(4):
+        threads.start(publish, number)
+    threads.results()
+    opened[0].tx_select()  # answered when all before it has been read
+    seen: Dict[str, List[int]] = {}
+    for messages in broker.published.values():
+        for message_id, body in messages:
+            number, i = message_id.split("/")
+            assert body == b"%s " % number.encode() * 3000
+            seen.setdefault(number, []).append(int(i))
+    assert seen == {str(number): list(range(40)) for number in range(4)}
+
+
+def test_channels_are_opened_by_many_threads(connection: amqp.Connection, threads: Threads) -> None:
+    for _ in range(8):
+        threads.start(lambda: [connection.channel().channel_id for _ in range(10)])
+    numbers = sorted(number for found in threads.results() for number in found)
+    assert numbers == list(range(1, 81))
+
+
+# --- one waits, one calls ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_one_thread_waits_while_another_calls(
+    peer: Peer, conn: amqp.Connection, ch: amqp.Channel, threads: Threads, same: bool
+) -> None:
+    """On the same channel, and on another."""
+    got: List[int] = []
+    ch.callbacks["tag"] = lambda msg: got.append(msg.delivery_tag)
+    number = 1
+    caller = ch
+    if not same:
+        number = 2
+        peer.open_channel(2)
+        caller = conn.channel()
+
+    def wait_for_all() -> None:
+        while len(got) < 30:
+            ch.wait()
+
+    with waiting(threads, wait_for_all):
+        for i in range(30):
+            peer.expect("queue.purge", channel=number)
+            delivery = content("basic.deliver", "tag", i, False, "", "")
+            peer.send_bytes(delivery + method("queue.purge_ok", i, channel=number))
+            assert caller.queue_purge("q") == i
+    threads.results()
+    assert got == list(range(30))
+
+
+def test_two_threads_wait_on_two_channels(
+    peer: Peer, conn: amqp.Connection, ch: amqp.Channel, threads: Threads
+) -> None:
+    peer.open_channel(2)
+    got: Dict[int, List[int]] = {1: [], 2: []}
+
+    def wait_for_all(channel: amqp.Channel, number: int) -> None:
+        channel.callbacks["tag"] = lambda msg: got[number].append(msg.delivery_tag)
+        while len(got[number]) < 20:
+            channel.wait()
+
+    threads.start(wait_for_all, ch, 1)
+    threads.start(wait_for_all, conn.channel(), 2)
+    for i in range(20):
+        for number in (2, 1):
+            peer.send_content("basic.deliver", "tag", i, False, "", "", channel=number)
+    threads.results()
+    assert got == {1: list(range(20)), 2: list(range(20))}
+
+
+def test_each_delivery_goes_to_one_of_several_waiting_threads(peer: Peer, ch: amqp.Channel, threads: Threads) -> None:
+    got: List[int] = []
+    ch.callbacks["tag"] = lambda msg: got.append(msg.delivery_tag)
+    for _ in range(4):
+        threads.start(lambda: [ch.wait() for _ in range(10)])
+    for i in range(40):
+        peer.send_content("basic.deliver", "tag", i, False, "", "")
+    threads.results()
+    assert sorted(got) == list(range(40))
+
+
+# --- the end wakes everybody -------------------------------------------------------------------------------
+
+
+def everybody(conn: amqp.Connection, channels: List[amqp.Channel], threads: Threads) -> None:
+    """Threads that wait on every channel, two on the first, and one for the connection itself."""
+    for channel in (channels[0], *channels):
+        threads.start(channel.wait)
+    threads.start(conn.wait)
+
+
+def open_channels(peer: Peer, conn: amqp.Connection) -> List[amqp.Channel]:
+    channels = []
+    for number in (1, 2, 3):
+        peer.open_channel(number)
+        channels.append(conn.channel())
+    return channels
+
+
+def test_closing_the_connection_wakes_all(peer: Peer, conn: amqp.Connection, threads: Threads) -> None:
+    everybody(conn, open_channels(peer, conn), threads)
+    peer.part()
+    conn.close()
+    for outcome in threads.outcomes():
+        assert isinstance(outcome, amqp.ConnectionLostError), outcome
+        assert "closed by this program" in str(outcome)
+
+
+@pytest.mark.parametrize("ending", ["close", "reset"])
+def test_losing_the_connection_wakes_all(peer: Peer, conn: amqp.Connection, threads: Threads, ending: str) -> None:
+    everybody(conn, open_channels(peer, conn), threads)
+    getattr(peer, ending)()
+    for outcome in threads.outcomes():
+        assert isinstance(outcome, amqp.ConnectionLostError), outcome
+
+
+def test_the_servers_close_wakes_all(peer: Peer, conn: amqp.Connection, threads: Threads) -> None:
+    everybody(conn, open_channels(peer, conn), threads)
+    peer.send_bytes(CLOSE)
+    peer.expect("connection.close_ok", channel=0)
+    peer.expect_end()
+    for outcome in threads.outcomes():
+        assert isinstance(outcome, amqp.AMQPConnectionException), outcome
+        assert outcome.amqp_reply_code == 320
+
+
+def wait_without_end(ch: amqp.Channel) -> None:
+    while True:
+        ch.wait()
+
+
+def two_wait(peer: Peer, ch: amqp.Channel, threads: Threads) -> None:
+    """Two threads wait, and have had what there was."""
+    had = threading.Semaphore(0)
+    ch.callbacks["tag"] = lambda msg: had.release()
+    for _ in range(2):
+        threads.start(wait_without_end, ch)
+        peer.send_content("basic.deliver", "tag", 1, False, "", "")
+    for _ in range(2):
+        assert had.acquire(timeout=PATIENCE)
+
+
+def test_closing_a_channel_wakes_those_who_wait_on_it(peer: Peer, conn: amqp.Connection, threads: Threads) -> None:
+    channels = open_channels(peer, conn)
+    two_wait(peer, channels[0], threads)
+    peer.answer("channel.close", "channel.close_ok")
+    channels[0].close()
+    for outcome in threads.outcomes():
+        assert isinstance(outcome, amqp.ChannelClosedError), outcome
+
+
+def test_the_servers_close_of_a_channel_wakes_those_who_wait_on_it(
+    peer: Peer, conn: amqp.Connection, threads: Threads
+) -> None:
+    channels = open_channels(peer, conn)
+    two_wait(peer, channels[0], threads)
+    peer.send("channel.close", 404, "gone", 0, 0)
+    peer.expect("channel.close_ok")
+    outcomes = threads.outcomes()
+    assert all(isinstance(outcome, amqp.AMQPChannelException) for outcome in outcomes), outcomes
+    assert [outcome.amqp_reply_code for outcome in outcomes].count(404) >= 1
+
+
+def test_calls_that_another_threads_close_overtakes(
+    peer: Peer, conn: amqp.Connection, ch: amqp.Channel, threads: Threads
+) -> None:
+    """They are not sent on a channel that is none any more."""
+    about_to_call = threading.Semaphore(0)
+    closing = threading.Event()
+
+    def call() -> None:
+        about_to_call.release()
+        ch.queue_purge("q")
+
+    def all_about_to_call() -> None:
+        for _ in range(8):
+            assert about_to_call.acquire(timeout=PATIENCE)
+
+    peer.expect("channel.close")
+    peer.do(closing.set)
+    peer.do(all_about_to_call)
+    peer.send("channel.close_ok")
+    threads.start(ch.close)
+    assert closing.wait(PATIENCE)
+    for _ in range(8):
+        threads.start(call)
+    first, *others = threads.outcomes()
+    assert first is None
+    for outcome in others:
+        assert isinstance(outcome, amqp.ChannelClosedError), outcome
+
+
+def test_the_servers_close_of_a_channel_while_one_waits_and_one_calls(
+    peer: Peer, conn: amqp.Connection, ch: amqp.Channel, threads: Threads
+) -> None:
+    for _ in range(3):
+        threads.start(ch.wait)
+    peer.expect("queue.purge")
+    peer.send("channel.close", 404, "gone", 50, 30)
+    peer.expect("channel.close_ok")  # once: a second one would be for a channel that is none
+    threads.start(ch.queue_purge, "q")
+    outcomes = threads.outcomes()
+    assert all(isinstance(outcome, amqp.AMQPChannelException) for outcome in outcomes), outcomes
+
+
+def test_the_connection_is_closed_by_a_callback(peer: Peer, conn: amqp.Connection, threads: Threads) -> None:
+    channels = open_channels(peer, conn)
+    channels[0].callbacks["tag"] = lambda msg: conn.close()
+    for channel in channels:
+        threads.start(channel.wait)
+    peer.send_content("basic.deliver", "tag", 1, False, "", "")
+    peer.part()
+    first, *others = threads.outcomes()
+    assert first is None
+    for outcome in others:
+        assert isinstance(outcome, amqp.ConnectionLostError), outcome
