@@ -73,6 +73,7 @@ class Channel(Publishing):
         self._on_cancel: Dict[str, Callable[[str], Any]] = {}
         self._new_callback: Optional[Callback] = None
         self._close_sent = self._close_answered = False
+        self._deliver = self._METHOD_MAP[_DELIVER]
         self._closed_because = ""
         # who takes this answers the server's close
         self._to_agree: Deque[None] = deque([None])
@@ -106,7 +107,7 @@ class Channel(Publishing):
             self._replies.append((sig, args, content))
         elif sig == RETURN:
             self._returned(args, content)
-        elif sig in SETTLING:
+        elif sig in SETTLING and self._confirms:
             self._settled(sig, args)
         else:
             item = (sig, args, content)
@@ -126,17 +127,19 @@ class Channel(Publishing):
         others stay for a later wait(). Also raises what the callback raises, and AMQPTimeoutError when nothing has come
         for `timeout` seconds; the channel stays usable.
         """
-        try:
-            if allowed_methods is not None:
-                raise IndexError
-            item = self.method_queue.popleft()
-        except IndexError:
+        item = None
+        if allowed_methods is None:
+            try:
+                item = self.method_queue.popleft()
+            except IndexError:
+                pass
+        if item is None:
             item = self._wait_for_item(allowed_methods, Deadline(timeout))
         if item[0] is _DELIVER:
             _, args, msg = item
             if self.auto_decode and "content_encoding" in msg.properties:
                 decode_body(msg)
-            return self._basic_deliver(args, msg)
+            return self._deliver(self, args, msg)
         return self.dispatch_method(*item)
 
     def _wait_for_item(self, allowed: Optional[Collection[Sig]], deadline: Deadline) -> Item:

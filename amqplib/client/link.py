@@ -229,7 +229,7 @@ class Link:
         self._followers += 1
         try:
             if not self._state.wait(deadline.remaining()) and deadline.expired():
-                raise AMQPTimeoutError("nothing came from %s within %g s" % (self.where, deadline.seconds or 0))
+                raise AMQPTimeoutError("nothing came from %s within %.3g s" % (self.where, deadline.seconds or 0))
         finally:
             self._followers -= 1
 

@@ -17,7 +17,7 @@ from .channel_methods import ChannelMethods
 from .confirms import Confirms, Settled
 from .deadline import Deadline
 from .exceptions import AMQPTimeoutError, ConfirmTimeoutError, UnconfirmedError
-from .link import Item, Link
+from .link import LOGGER, Item, Link
 from .message import GenericContent, Message, decode_body, encode_body
 
 __all__ = ["RETURN", "SETTLING", "Publishing"]
@@ -55,9 +55,8 @@ class Publishing(ChannelMethods):
             self._enqueue(item)
 
     def _settled(self, sig: Sig, args: Tuple[Any, ...]) -> None:
-        if self._confirms:
-            settled = self._confirms.settle(args[0], args[1], sig == _ACK)
-            self._notify((sig, tuple(settled), None), self._on_ack if sig == _ACK else self._on_nack)
+        settled = self._confirmed().settle(args[0], args[1], sig == _ACK)
+        self._notify((sig, tuple(settled), None), self._on_ack if sig == _ACK else self._on_nack)
 
     def _returned(self, args: Tuple[Any, ...], msg: Message) -> None:
         reply_code, reply_text, exchange, routing_key = args
@@ -207,7 +206,9 @@ class Publishing(ChannelMethods):
         return self._confirms
 
     def _basic_ack(self, settled: Tuple[Settled, ...]) -> None:
-        if self._on_ack:
+        if self._confirms is None:
+            LOGGER.warning("%s: basic_ack is not for a client, ignored", self._where())
+        elif self._on_ack:
             for tag, msg in settled:
                 self._on_ack(tag, msg)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import select
 import socket
+import weakref
 from contextlib import suppress
 from typing import Any, Optional, Tuple
 
@@ -38,7 +39,7 @@ def open_socket(address: Address, deadline: Deadline = NEVER) -> socket.socket:
             return _open_one(family, kind, proto, sockaddr, deadline)
         except OSError as exc:
             if deadline.expired():
-                raise AMQPTimeoutError("%s: no connection within %g s" % (address, deadline.seconds or 0)) from exc
+                raise AMQPTimeoutError("%s: no connection within %.3g s" % (address, deadline.seconds or 0)) from exc
             failure = exc.errno, exc.strerror or str(exc)
     number, reason = failure or (None, "the name has no addresses")
     hint = "; is a broker listening there?" if number == errno.ECONNREFUSED else ""
@@ -76,7 +77,7 @@ class Transport:
         """Whatever has arrived, at least one byte. AMQPTimeoutError leaves everything as it was."""
         try:
             if deadline.seconds is not None and not _readable(self.sock, deadline):
-                raise AMQPTimeoutError("nothing came from %s within %g s" % (self.address, deadline.seconds))
+                raise AMQPTimeoutError("nothing came from %s within %.3g s" % (self.address, deadline.seconds))
             data = self.sock.recv(_CHUNK)
         except AMQPTimeoutError:
             raise
@@ -115,14 +116,13 @@ class Transport:
         puts its timeout back in a `finally` must not get another error there instead of the one that tells why."""
         with suppress(OSError):  # the peer was faster
             self.sock.shutdown(socket.SHUT_RDWR)
+        # It goes with the last that knows of it; without a warning, also when it is garbage collection that finds out.
+        weakref.finalize(self, self.sock.close).atexit = False
 
     def close(self) -> None:
         """Let go of the socket as well; not while a thread is reading from it."""
         self.shut()
         self.sock.close()
-
-    def __del__(self) -> None:
-        self.sock.close()  # the socket of a lost connection goes with the last that knows of it
 
     def _lost(self, exc: OSError) -> ConnectionLostError:
         reason = exc.strerror or str(exc) or type(exc).__name__

@@ -81,6 +81,7 @@ class Receiver:
             else:
                 offset = self._walk(buf, events)
         except PeerError as exc:
+            exc.__context__ = None  # like the traceback, it would keep this buffer
             self.error = exc.with_traceback(None)
             return events
         rest = buf[offset:]

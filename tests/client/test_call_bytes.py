@@ -331,7 +331,7 @@ SIGNATURES = {
     "queue_delete": "queue='', if_unused=False, if_empty=False, nowait=False, ticket=None",
     "basic_qos": "prefetch_size, prefetch_count, a_global",
     "basic_consume": "queue='', consumer_tag='', no_local=False, no_ack=False, exclusive=False, nowait=False, "
-    "callback=None, ticket=None",
+    "callback=None, ticket=None, arguments=None, on_cancel=None",
     "basic_cancel": "consumer_tag, nowait=False",
     "basic_get": "queue='', no_ack=False, ticket=None",
     "basic_publish": "msg, exchange='', routing_key='', mandatory=False, immediate=False, ticket=None",
@@ -341,7 +341,7 @@ SIGNATURES = {
     "tx_select": "",
     "tx_commit": "",
     "tx_rollback": "",
-    "wait": "allowed_methods=None",
+    "wait": "allowed_methods=None, timeout=None",
 }
 
 

@@ -56,7 +56,7 @@ def test_unpacking() -> None:
 def test_a_lost_connection_has_an_errno() -> None:
     exc = amqp.ConnectionLostError(0, "refused", errno=errno.ECONNREFUSED)
     assert (exc.errno, exc.strerror) == (errno.ECONNREFUSED, "refused")
-    assert exc.args == (0, "refused", (0, 0), "")
+    assert exc.args == (errno.ECONNREFUSED, "refused", (0, 0), "")
     assert str(exc) == "refused"
     assert amqp.ConnectionLostError(0, "closed").errno is None
 

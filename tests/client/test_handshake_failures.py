@@ -7,6 +7,7 @@ shows too.
 from __future__ import annotations
 
 import errno
+import functools
 import re
 import socket
 import time
@@ -37,6 +38,10 @@ def play_until(peer: Peer, name: str) -> None:
     peer.expect("connection.open", channel=0)
 
 
+#: Insists on 0-8: what else happens when the first try fails is in test_negotiation.
+connect = functools.partial(amqp.Connection, protocol="0-8")
+
+
 # --- refused by the server ---------------------------------------------------------------------------------
 
 
@@ -48,7 +53,7 @@ def test_close_from_the_server(peer: Peer, waiting_for: str, code: int) -> None:
     peer.expect_bytes(method("connection.close_ok", channel=0))
     peer.expect_end()
     with pytest.raises(amqp.AMQPConnectionException) as caught:
-        amqp.Connection(peer.address)
+        connect(peer.address)
     assert type(caught.value) is amqp.AMQPConnectionException
     assert caught.value.args == (code, "SORRY - vhost 'x' not found", (10, 40), "Connection.open")
     assert "127.0.0.1:%d" % peer.port in str(caught.value)
@@ -60,7 +65,7 @@ def test_login_refused(peer: Peer) -> None:
     peer.expect("connection.close_ok", channel=0)
     peer.expect_end()
     with pytest.raises(amqp.AuthenticationError) as caught:
-        amqp.Connection(peer.address, "bob", "hunter2")
+        connect(peer.address, "bob", "hunter2")
     assert caught.value.args == (403, "ACCESS_REFUSED - Login was refused", (10, 11), "Connection.start_ok")
     assert isinstance(caught.value, OSError)
     assert isinstance(caught.value, amqp.AMQPConnectionException)
@@ -75,7 +80,7 @@ def test_access_to_the_virtual_host_refused(peer: Peer) -> None:
     peer.expect("connection.close_ok", channel=0)
     peer.expect_end()
     with pytest.raises(amqp.AMQPConnectionException, match="403 access refused"):
-        amqp.Connection(peer.address, virtual_host="/secret")
+        connect(peer.address, virtual_host="/secret")
 
 
 # --- lost --------------------------------------------------------------------------------------------------
@@ -87,7 +92,7 @@ def test_lost(peer: Peer, waiting_for: str, ending: str) -> None:
     play_until(peer, waiting_for)
     getattr(peer, ending)()
     with pytest.raises(amqp.ConnectionLostError) as caught:
-        amqp.Connection(peer.address)
+        connect(peer.address)
     assert type(caught.value) is amqp.ConnectionLostError
     assert caught.value.errno == errno.ECONNRESET
     assert "127.0.0.1:%d" % peer.port in str(caught.value)
@@ -99,7 +104,7 @@ def test_lost_after_the_login(peer: Peer, ending: str) -> None:
     play_until(peer, "connection.tune")
     getattr(peer, ending)()
     with pytest.raises(amqp.AuthenticationError, match="bob") as caught:
-        amqp.Connection(peer.address, "bob")
+        connect(peer.address, "bob")
     assert caught.value.amqp_reply_code == 403
     assert caught.value.errno == errno.ECONNRESET
 
@@ -111,14 +116,14 @@ def test_lost_within_a_frame(peer: Peer, waiting_for: str, ending: str) -> None:
     peer.send_bytes(b"\x01\0\0\0\0\0")
     getattr(peer, ending)()
     with pytest.raises(amqp.ConnectionLostError):
-        amqp.Connection(peer.address)
+        connect(peer.address)
 
 
 def test_lost_before_a_word(peer: Peer) -> None:
     peer.accept()
     peer.reset()
     with pytest.raises(amqp.ConnectionLostError) as caught:
-        amqp.Connection(peer.address)
+        connect(peer.address)
     assert caught.value.errno in (errno.ECONNRESET, errno.EPIPE)
 
 
@@ -133,7 +138,7 @@ def test_another_version_answered(peer: Peer, header: bytes) -> None:
     peer.send_bytes(header)
     peer.close()
     with pytest.raises(amqp.ConnectionLostError, match=re.escape(repr(header))):
-        amqp.Connection(peer.address)
+        connect(peer.address)
 
 
 OTHERS: Dict[str, Tuple[bytes, str]] = {
@@ -158,7 +163,7 @@ def test_something_else_answers(peer: Peer, name: str) -> None:
     peer.send_bytes(answer)
     peer.drain()  # the client may say why it goes
     with pytest.raises(amqp.ConnectionLostError, match=shown) as caught:
-        amqp.Connection(peer.address)
+        connect(peer.address)
     assert not isinstance(caught.value, amqp.AuthenticationError)
     assert "127.0.0.1:%d" % peer.port in str(caught.value)
 
@@ -170,7 +175,7 @@ def test_rubbish_later_is_no_refused_login(peer: Peer, waiting_for: str) -> None
     peer.expect("connection.close", channel=0)
     peer.expect_end()
     with pytest.raises(amqp.ConnectionLostError, match="72 75 62") as caught:
-        amqp.Connection(peer.address)
+        connect(peer.address)
     assert type(caught.value) is amqp.ConnectionLostError
     assert caught.value.amqp_reply_code == 501
 
@@ -184,7 +189,7 @@ def test_connect_timeout(peer: Peer, waiting_for: str) -> None:
     peer.expect_end()
     begin = time.monotonic()
     with pytest.raises(amqp.AMQPTimeoutError, match=r"127\.0\.0\.1"):
-        amqp.Connection(peer.address, connect_timeout=0.2)
+        connect(peer.address, connect_timeout=0.2)
     assert 0.15 < time.monotonic() - begin < 5
 
 
@@ -197,7 +202,7 @@ def test_connect_timeout_while_bytes_trickle_in(peer: Peer) -> None:
     peer.trickle(start, 0.005)
     begin = time.monotonic()
     with pytest.raises(amqp.AMQPTimeoutError):
-        amqp.Connection(peer.address, connect_timeout=0.2)
+        connect(peer.address, connect_timeout=0.2)
     assert 0.15 < time.monotonic() - begin < 2
 
 
@@ -214,7 +219,7 @@ def test_connect_timeout_when_nobody_accepts() -> None:
                 sock.setblocking(False)
                 assert sock.connect_ex(listener.getsockname()) in (0, errno.EINPROGRESS)
             with pytest.raises(amqp.AMQPTimeoutError, match=r"no connection within 0\.2 s"):
-                amqp.Connection("127.0.0.1:%d" % listener.getsockname()[1], connect_timeout=0.2)
+                connect("127.0.0.1:%d" % listener.getsockname()[1], connect_timeout=0.2)
         finally:
             for sock in waiting:
                 sock.close()
@@ -223,9 +228,9 @@ def test_connect_timeout_when_nobody_accepts() -> None:
 def test_a_timeout_is_a_timeout_by_every_name(peer: Peer) -> None:
     play_until(peer, "connection.start")
     with pytest.raises(socket.timeout):
-        amqp.Connection(peer.address, connect_timeout=0.05)
+        connect(peer.address, connect_timeout=0.05)
     peer.expect_end()
     peer.accept()
     peer.expect_bytes(HEADER)
     with pytest.raises(TimeoutError):
-        amqp.Connection(peer.address, connect_timeout=0.05)
+        connect(peer.address, connect_timeout=0.05)
