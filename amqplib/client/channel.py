@@ -305,7 +305,7 @@ class Channel(Publishing):
             self.callbacks[consumer_tag] = callback
             try:
                 self._send("basic.consume", *args)
-            except ValueError:
+            except (ValueError, AMQPTimeoutError):  # nothing was sent
                 self.callbacks = before
                 raise
             tag = consumer_tag

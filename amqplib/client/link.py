@@ -35,6 +35,9 @@ __all__ = ["Failure", "Link", "Route"]
 
 LOGGER = logging.getLogger("amqplib")
 
+#: Seconds after which a program that only sends looks whether the server has something to say.
+_LOOK_EVERY = 0.05
+
 T = TypeVar("T")
 
 #: A method as it is kept: its 0-8 (class id, method id), its arguments, its content or None.
@@ -108,6 +111,7 @@ class Link:
         self.reply_timeout: Optional[float] = None
         #: Seconds between heartbeats, 0 for none.
         self.heartbeat = 0
+        self._look_at = 0.0  # when a sender looks next, on the monotonic clock
         self._heard = 0.0  # when something last came, on the monotonic clock
         self._beats: Optional[Heartbeats] = None
         #: Set by the connection when a method that it has to deal with has arrived.
@@ -171,9 +175,13 @@ class Link:
         self._write(data)
 
     def _write(self, data: bytes) -> None:
-        if self.control:
-            self._handle_control()
         try:
+            now = time.monotonic()
+            if now >= self._look_at:
+                self._look_at = now + _LOOK_EVERY
+                self._look()
+            if self.control:
+                self._handle_control()
             with self._writing:
                 self.check()
                 try:
@@ -184,10 +192,40 @@ class Link:
                     # Ctrl-C as well: half a frame may be out, and nothing may follow it, so the lock is kept
                     self._note(exc)
                     raise
+        except ConnectionLostError as exc:
+            self._note(exc)
+            if self._on_failure:
+                self._hear_last_words()
+                self._tear_down()
+            self.check()
         except BaseException:
             if self.failure:
                 self._tear_down()
             raise
+
+    def _hear_last_words(self) -> None:
+        """A server says why before it goes, and a program that only sends may not have read that yet."""
+        with suppress(ConnectionLostError):  # there is no more
+            while self._look(over=True):
+                pass
+        self._handle_control()
+
+    def _look(self, over: bool = False) -> bool:
+        """Read what has come, without waiting: False when there is nothing, or another thread reads anyway."""
+        with self._state:
+            if self._leading or self.receiver.error or (self.failure and not over):
+                return False
+            self._leading = True
+        try:
+            self._route(self.receiver.receive(self.transport.read(Deadline(0))))
+        except AMQPTimeoutError:
+            return False
+        finally:
+            with self._state:
+                self._leading = False
+                if self._followers:
+                    self._state.notify_all()
+        return True
 
     # --- reading
 

@@ -146,6 +146,8 @@ def open_transport(address: Address, ssl: Any, deadline: Deadline) -> Transport:
 
 def _readable(sock: socket.socket, deadline: Deadline) -> bool:
     """Wait until something can be read; False when the deadline comes first."""
+    if sock.fileno() < 0:
+        raise OSError(errno.EBADF, "the program has closed the socket")
     remaining = deadline.remaining()
     if hasattr(select, "poll"):
         poller = select.poll()
