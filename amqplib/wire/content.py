@@ -24,15 +24,20 @@ _HEADER = struct.Struct(">HHQ")  # class id, weight (always 0), body size
 _FLAGS_PER_WORD = 15
 
 
+def _wire_order(given: Tuple[Tuple[int, int, str, Callable[..., bytes]], Any]) -> int:
+    return given[0][0]
+
+
 class PropertyCodec:
     """Property lists of one class: 15 presence flags a word, bit 0 of a word saying that another follows."""
 
-    __slots__ = ("_coders", "_known", "fields")
+    __slots__ = ("_decoders", "_encoders", "_known", "fields")
 
     def __init__(self, fields: Sequence[Tuple[str, str]]) -> None:
         #: (name, type) in wire order.
         self.fields = tuple(fields)
-        self._coders: List[Tuple[int, str, Callable[..., bytes], Callable[..., Tuple[Any, int]]]] = []
+        self._decoders: List[Tuple[int, str, Callable[..., Tuple[Any, int]]]] = []
+        self._encoders: Dict[str, Tuple[int, int, str, Callable[..., bytes]]] = {}
         self._known = 0
         for index, (name, kind) in enumerate(self.fields):
             # flag words are kept as one number, 16 bits a word, the first word lowest
@@ -40,19 +45,25 @@ class PropertyCodec:
             flag = 1 << 16 * word + 15 - place
             self._known |= flag
             one = codecs.FIELD_CODECS[kind]
-            self._coders.append((flag, name, one.encode, one.decode))
+            self._decoders.append((flag, name, one.decode))
+            self._encoders[name] = index, flag, name, one.encode
 
     def encode(self, properties: Mapping[str, Any]) -> bytes:
         """Flags and values. Unknown names and None values are left out; LocalError names a value that does not fit."""
+        known = self._encoders
+        given = [(known[name], value) for name, value in properties.items() if name in known and value is not None]
+        if len(given) > 1:
+            given.sort(key=_wire_order)
         flags, values = 0, [b""]
-        for flag, name, encode, _ in self._coders:
-            value = properties.get(name)
-            if value is not None:
-                try:
-                    values.append(encode(value))
-                except codecs.MISFITS as exc:
-                    raise LocalError("%s: %s" % (name, exc)) from None
-                flags |= flag
+        for (_, flag, name, encode), value in given:
+            try:
+                values.append(encode(value))
+            except codecs.MISFITS as exc:
+                raise LocalError("%s: %s" % (name, exc)) from None
+            flags |= flag
+        if flags <= 0xFFFF:
+            values[0] = _WORD.pack(flags)
+            return b"".join(values)
         words = [_WORD.pack(flags & 0xFFFE)]
         while flags > 0xFFFF:
             words[-1] = _WORD.pack(flags & 0xFFFE | 1)
@@ -75,7 +86,7 @@ class PropertyCodec:
                     raise IndexError
                 if not word & 1:
                     break
-            for flag, name, _, decode in self._coders:
+            for flag, name, decode in self._decoders:
                 if flags & flag:
                     properties[name], offset = decode(buf, offset, end, reading)
             if offset > end:

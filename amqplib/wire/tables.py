@@ -132,14 +132,27 @@ def encode_table(table: Dict[str, Any], depth: int = 1) -> bytes:
     if UndecodedField in map(type, table.values()):  # it runs up to the end of the table, so it goes there
         items = sorted(items, key=lambda item: isinstance(item[1], UndecodedField))
     for key, value in items:
-        if not isinstance(key, (str, bytes)):
-            raise LocalError("the key %s is not a string" % shown(key))
         try:
-            out.append(encode_shortstr(key))
+            out.append(_keys[key] if key in _keys else _encode_key(key))
             out.append(_encode_value(value, depth))
         except LocalError as exc:
             raise LocalError("[%r]: %s" % (key, exc)) from None
     return _with_length(out)
+
+
+#: Keys as they are written: programs use few. Emptied when it is full.
+_keys: Dict[Any, bytes] = {}
+_MAX_KEYS = 512
+
+
+def _encode_key(key: Any) -> bytes:
+    if not isinstance(key, (str, bytes)):
+        raise LocalError("the key %s is not a string" % shown(key))
+    data = encode_shortstr(key)
+    if len(_keys) >= _MAX_KEYS:
+        _keys.clear()
+    _keys[key] = data
+    return data
 
 
 def _encode_value(value: Any, depth: int) -> bytes:
