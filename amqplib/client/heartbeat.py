@@ -16,9 +16,9 @@ from .exceptions import AMQPTimeoutError, ConnectionLostError
 if TYPE_CHECKING:
     from .link import Link
 
-__all__ = ["Heartbeats"]
+__all__ = ["HEARTBEAT_FRAME", "Heartbeats"]
 
-_FRAME = encode_frame(HEARTBEAT, 0, b"")
+HEARTBEAT_FRAME = encode_frame(HEARTBEAT, 0, b"")
 
 
 class Heartbeats:
@@ -42,7 +42,7 @@ def _beat(link_ref: weakref.ref[Link], seconds: float, stopped: threading.Event)
         if link is None or link.failure:
             return
         try:
-            link.send_raw(_FRAME)
+            link.send_heartbeat()
         except AMQPTimeoutError:
             pass  # the program's own timeout on the socket: the next one may go
         except ConnectionLostError:

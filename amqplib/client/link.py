@@ -28,7 +28,7 @@ from ..wire.protocol import Event, Receiver, Sender
 from ..wire.spec import Method, Sig
 from .deadline import NEVER, Deadline
 from .exceptions import AMQPConnectionException, AMQPTimeoutError, ConnectionLostError, ProtocolVersionError
-from .heartbeat import Heartbeats
+from .heartbeat import HEARTBEAT_FRAME, Heartbeats
 from .transport import Transport
 
 __all__ = ["Failure", "Link", "Route"]
@@ -174,14 +174,19 @@ class Link:
         """Send bytes that were made before."""
         self._write(data)
 
-    def _write(self, data: bytes) -> None:
+    def send_heartbeat(self) -> None:
+        """Send a heartbeat, and do nothing else: not even hear what has come."""
+        self._write(HEARTBEAT_FRAME, look=False)
+
+    def _write(self, data: bytes, look: bool = True) -> None:
         try:
-            now = time.monotonic()
-            if now >= self._look_at:
-                self._look_at = now + _LOOK_EVERY
-                self._look()
-            if self.control:
-                self._handle_control()
+            if look:
+                now = time.monotonic()
+                if now >= self._look_at:
+                    self._look_at = now + _LOOK_EVERY
+                    self._look()
+                if self.control:
+                    self._handle_control()
             with self._writing:
                 self.check()
                 try:
@@ -217,14 +222,11 @@ class Link:
                 return False
             self._leading = True
         try:
-            self._route(self.receiver.receive(self.transport.read(Deadline(0))))
+            self._take_in(self.transport.read(Deadline(0)))
         except AMQPTimeoutError:
             return False
         finally:
-            with self._state:
-                self._leading = False
-                if self._followers:
-                    self._state.notify_all()
+            self._lead_no_more()
         return True
 
     # --- reading
@@ -244,12 +246,15 @@ class Link:
         try:
             return self._lead(take, deadline)
         finally:
-            with state:
-                self._leading = False
-                if self._followers:
-                    state.notify_all()
-            if self._closing:
-                self.transport.close()
+            self._lead_no_more()
+
+    def _lead_no_more(self) -> None:
+        with self._state:
+            self._leading = False
+            if self._followers:
+                self._state.notify_all()
+        if self._closing:
+            self.transport.close()
 
     def take_ready(self) -> Optional[Tuple[int, Item]]:
         """For wait_for(): a method of any channel, with the channel's number. Channels take turns."""
@@ -291,11 +296,7 @@ class Link:
                 data = self._read_or_notice_silence(deadline)
             else:
                 data = self.transport.read(deadline)
-            try:
-                self._route(self.receiver.receive(data))
-            except BaseException as exc:  # Ctrl-C between the socket and the queues: bytes would be missing
-                self._note(exc)
-                raise
+            self._take_in(data)
         except ConnectionLostError as exc:
             self._note(exc)
             self._tear_down()
@@ -311,21 +312,28 @@ class Link:
         """Read; a peer that has been silent for two heartbeat intervals is lost (0-9-1, section 4.2.7)."""
         silence = Deadline.at(self._heard + 2 * self.heartbeat)
         try:
-            data = self.transport.read(deadline.sooner(silence))
+            return self.transport.read(deadline.sooner(silence))
         except AMQPTimeoutError:
             if not silence.expired():
                 raise
             text = "the peer has been silent for %.1f s, with a heartbeat of %d s agreed on"
             silent = time.monotonic() - self._heard
             raise ConnectionLostError(0, text % (silent, self.heartbeat), errno=errno.ETIMEDOUT) from None
-        self._heard = time.monotonic()
-        return data
 
     def start_heartbeats(self, interval: int) -> None:
         """Send heartbeats from now on, and expect them."""
         self._heard = time.monotonic()
         self.heartbeat = interval
         self._beats = Heartbeats(self, interval / 2)
+
+    def _take_in(self, data: bytes) -> None:
+        if self.heartbeat:
+            self._heard = time.monotonic()
+        try:
+            self._route(self.receiver.receive(data))
+        except BaseException as exc:  # Ctrl-C between the socket and the queues: bytes would be missing
+            self._note(exc)
+            raise
 
     def _route(self, events: List[Event]) -> None:
         routes = self._routes
