@@ -97,6 +97,7 @@ class AbstractChannel(Route):
 
     def _send(self, name: str, *args: Any) -> None:
         """Send a method that nothing answers."""
+        self._flush()
         self._link.send(self._number, self._method(name), args)
 
     def _call(self, name: str, *args: Any, timeout: Optional[float] = None) -> Item:
@@ -105,6 +106,7 @@ class AbstractChannel(Route):
         frame = self._link.sender.method(self._number, method, args)
         deadline = Deadline(self._link.reply_timeout if timeout is None else timeout)
         with self._calling:
+            self._link.flush()
             return self._await(method.replies, lambda: self._link.send_raw(frame), deadline)
 
     def _await(self, expected: Collection[Sig], send: Callable[[], None], deadline: Deadline = NEVER) -> Item:

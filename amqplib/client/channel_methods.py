@@ -26,6 +26,14 @@ class ChannelMethods(AbstractChannel):
 
     default_ticket: int
 
+    def _check_open(self, closing: bool = True) -> None:
+        """Raise why the channel is over, if it is."""
+        raise NotImplementedError
+
+    def _emit(self, frames: bytes) -> None:
+        """Send, or gather in batch(), frames that nothing answers."""
+        raise NotImplementedError
+
     def _request(self, name: str, nowait: bool, *args: Any) -> Optional[Tuple[Any, ...]]:
         """Send a method that the server answers unless told not to; the reply's arguments, None without one."""
         if nowait:
@@ -236,18 +244,22 @@ class ChannelMethods(AbstractChannel):
 
     def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """Tell the server that a message is done with; with multiple also all before it (0: all)."""
-        self._send("basic.ack", delivery_tag, multiple)
+        self._check_open()
+        self._emit(self._link.sender.ack(self._number, delivery_tag, multiple))
 
     def basic_nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
         """Give messages back, with multiple all up to this one. They are requeued, or dropped or dead-lettered. 0-9-1.
 
         https://www.rabbitmq.com/docs/nack
         """
-        self._send("basic.nack", delivery_tag, multiple, requeue)
+        method = self._method("basic.nack")
+        self._check_open()
+        self._emit(self._link.sender.method(self._number, method, (delivery_tag, multiple, requeue)))
 
     def basic_reject(self, delivery_tag: int, requeue: bool) -> None:
         """Give a message back; the server requeues it, or drops or dead-letters it."""
-        self._send("basic.reject", delivery_tag, requeue)
+        self._check_open()
+        self._emit(self._link.sender.method(self._number, self._method("basic.reject"), (delivery_tag, requeue)))
 
     def basic_recover(self, requeue: bool = False) -> None:
         """Ask for all unacknowledged messages of this channel again; with requeue anybody may get them.

@@ -54,6 +54,9 @@ class Route:
         """Keep a method that has arrived. Called by the leader, in order, with `_state` held."""
         raise NotImplementedError
 
+    def _flush(self) -> None:
+        """Send what batch() has gathered."""
+
 
 class _Retired(Route):
     """A channel that this side has closed without waiting for the answer."""
@@ -123,6 +126,8 @@ class Link:
         self._closing = False
         #: Programs inside MethodReader.read_method(): they want all methods, even those that need no handling.
         self.raw_readers: Deque[None] = deque()
+        #: Channels that are inside batch().
+        self.batches: List[Route] = []
         self._routes: Dict[int, Route] = {}
         #: Channels that have got methods since they were last looked at; some may be handled already.
         self.ready: Dict[int, Route] = {}
@@ -177,6 +182,11 @@ class Link:
     def send_heartbeat(self) -> None:
         """Send a heartbeat, and do nothing else: not even hear what has come."""
         self._write(HEARTBEAT_FRAME, look=False)
+
+    def flush(self) -> None:
+        """Send what channels have gathered: something is about to wait."""
+        for route in list(self.batches):
+            route._flush()
 
     def _write(self, data: bytes, look: bool = True) -> None:
         try:
@@ -233,6 +243,8 @@ class Link:
 
     def wait_for(self, take: Callable[[], Optional[T]], deadline: Deadline = NEVER) -> T:
         """Read, or let another thread read, until `take()` (called with `_state` held) gives something."""
+        if self.batches:
+            self.flush()
         state = self._state
         with state:
             while True:

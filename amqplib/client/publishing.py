@@ -9,8 +9,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from contextlib import suppress
-from typing import Any, Callable, ClassVar, Deque, Dict, Optional, Tuple
+from contextlib import contextmanager, suppress
+from typing import Any, Callable, ClassVar, Deque, Dict, Iterator, Optional, Tuple
 
 from ..wire.spec import Sig, sig_of
 from .channel_methods import ChannelMethods
@@ -24,11 +24,16 @@ __all__ = ["RETURN", "SETTLING", "Publishing"]
 
 _ACK, _NACK = sig_of("basic.ack"), sig_of("basic.nack")
 RETURN = sig_of("basic.return")
+
+#: Octets that batch() gathers before it sends them.
+_BATCH = 65536
 SETTLING = (_ACK, _NACK)
 
 
 class Publishing(ChannelMethods):
     """The part of Channel that publishes."""
+
+    is_open: bool
 
     def __init__(self, link: Link, number: int) -> None:
         super().__init__(link, number)
@@ -41,10 +46,11 @@ class Publishing(ChannelMethods):
         self._confirms: Optional[Confirms] = None
         self._on_ack: Optional[Callable[[int, GenericContent], Any]] = None
         self._on_nack: Optional[Callable[[int, GenericContent], Any]] = None
+        # frames gathered by batch(), None outside of it; and what keeps two threads from sending them in disorder
+        self._gathered: Optional[Deque[bytes]] = None
+        self._gathered_size = 0
+        self._flushing = threading.RLock()
         self._publishing = threading.Lock()  # in confirm mode, so that tags are counted in the order of sending
-
-    def _check_open(self, closing: bool = True) -> None:
-        raise NotImplementedError
 
     # --- in
 
@@ -91,11 +97,69 @@ class Publishing(ChannelMethods):
         body = encode_body(msg)
         args = self._ticket(ticket), exchange, routing_key, mandatory, immediate
         method = self._method("basic.publish")
-        if self._confirms is None:
-            self._link.send_content(self._number, method, args, msg.properties, body)
-            return None
         frames = self._link.sender.content(self._number, method, args, msg.properties, body)
+        if self._confirms is None:
+            self._emit(frames)
+            return None
         return self._publish_counted(self._confirms, frames, msg, (exchange, routing_key, body) if mandatory else None)
+
+    # --- batches
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Inside this with-statement, publishes and acknowledgements of this channel are gathered.
+
+        They leave in pieces of about 64 KB, before anything on this connection waits or this channel sends something
+        else, and at the end of the block. That takes a fraction of the time of sending them one by one. Outside of it
+        everything has left when the call returns; inside, what has not left yet is lost if the program dies.
+        """
+        if self._gathered is not None:  # within another one: that sends
+            yield
+            return
+        self._gathered, self._gathered_size = deque(), 0
+        self._link.batches.append(self)
+        try:
+            yield
+        finally:
+            try:
+                self._flush()
+                if self._gathered:
+                    self._check_open()  # the channel is closed, which is why these have not left: say so
+            except AMQPTimeoutError as exc:
+                # they will never leave, and in confirm mode they have been counted
+                self._abandon("%s came while a batch was being sent" % type(exc).__name__)
+                raise
+            finally:
+                self._gathered = None
+                self._link.batches.remove(self)
+
+    def _emit(self, frames: bytes) -> None:
+        gathered = self._gathered
+        if gathered is None:
+            self._link.send_raw(frames)
+            return
+        gathered.append(frames)
+        self._gathered_size += len(frames)
+        if self._gathered_size >= _BATCH:
+            with suppress(AMQPTimeoutError):  # the program's own, on the socket: they stay gathered
+                self._flush()
+
+    def _flush(self) -> None:
+        gathered = self._gathered
+        if not gathered or not self.is_open:
+            return
+        with self._flushing:
+            self._gathered_size = 0
+            pieces = []
+            with suppress(IndexError):  # until it is empty; other threads may append meanwhile
+                while True:
+                    pieces.append(gathered.popleft())
+            data = b"".join(pieces)
+            try:
+                self._link.send_raw(data)
+            except AMQPTimeoutError:
+                gathered.appendleft(data)  # nothing went
+                raise
 
     # --- publisher confirms (class confirm, 0-9-1; https://www.rabbitmq.com/docs/confirms)
 
@@ -136,7 +200,7 @@ class Publishing(ChannelMethods):
             self._check_open()
             tag = confirms.sent(msg, mandatory)
             try:
-                self._link.send_raw(frames)
+                self._emit(frames)
             except AMQPTimeoutError:
                 confirms.take_back(tag)  # nothing went
                 raise

@@ -23,7 +23,7 @@ from .errors import PeerError
 from .spec import Dialect, Method
 from .tables import Reading
 
-__all__ = ["DeliveryReader", "PublishWriter"]
+__all__ = ["AckWriter", "DeliveryReader", "PublishWriter"]
 
 #: Entries of a memory before it is emptied and begun again.
 _BOUND = 512
@@ -42,6 +42,8 @@ _END = bytes((frames.END,))
 # a method frame up to its ids: type, channel, payload size; ids
 _METHOD_FRAME = struct.Struct(">BHLL")
 _LONGLONG = struct.Struct(">Q")
+# all of basic.ack: type, channel, payload size; ids, delivery tag, bits; end
+_ACK_FRAME = struct.Struct(">BHLLQBB")
 
 T = TypeVar("T")
 
@@ -97,6 +99,23 @@ class PublishWriter:
             return b"".join((method_frame, header, properties, _END))
         middle = _END_AND_BODY.pack(frames.END, frames.BODY, channel, size)
         return b"".join((method_frame, header, properties, middle, body, _END))
+
+
+class AckWriter:
+    """Frames of basic.ack."""
+
+    __slots__ = ("_key", "_method")
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._method = dialect["basic.ack"]
+        self._key = self._method.key
+
+    def frame(self, channel: int, delivery_tag: int, multiple: bool) -> bytes:
+        """The frame of the method."""
+        try:
+            return _ACK_FRAME.pack(1, channel, 13, self._key, delivery_tag, 1 if multiple else 0, 206)
+        except struct.error:
+            return frames.encode_frame(frames.METHOD, channel, self._method.encode(delivery_tag, multiple))
 
 
 class DeliveryReader:

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 from . import content, frames
 from .errors import LocalError, PeerError, ProtocolHeaderReceived, quote
-from .hot import DeliveryReader, PublishWriter
+from .hot import AckWriter, DeliveryReader, PublishWriter
 from .spec import Dialect, Method
 from .tables import Reading, TimeReader
 
@@ -192,6 +192,8 @@ class Sender:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self._publish = PublishWriter()
+        #: basic.ack by the short way.
+        self.ack = AckWriter(dialect).frame
         self.frame_max = 0
 
     @property
