@@ -12,9 +12,10 @@ DialectError where the AMQP version that is spoken has no such method.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Literal, Optional, Tuple, overload
+from typing import Any, Dict, Literal, Optional, Sequence, Tuple, Union, overload
 
 from .abstract_channel import AbstractChannel
+from .transport import Piece
 
 __all__ = ["Arguments", "ChannelMethods"]
 
@@ -30,7 +31,7 @@ class ChannelMethods(AbstractChannel):
         """Raise why the channel is over, if it is."""
         raise NotImplementedError
 
-    def _emit(self, frames: bytes) -> None:
+    def _emit(self, frames: Union[bytes, Sequence[Piece]]) -> None:
         """Send, or gather in batch(), frames that nothing answers."""
         raise NotImplementedError
 

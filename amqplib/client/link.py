@@ -21,7 +21,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Tuple, Type, TypeVar
+from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 from ..wire.errors import PeerError, ProtocolHeaderReceived, quote
 from ..wire.protocol import Event, Receiver, Sender
@@ -29,7 +29,7 @@ from ..wire.spec import Method, Sig
 from .deadline import NEVER, Deadline
 from .exceptions import AMQPConnectionException, AMQPTimeoutError, ConnectionLostError, ProtocolVersionError
 from .heartbeat import HEARTBEAT_FRAME, Heartbeats
-from .transport import Transport
+from .transport import Piece, Transport
 
 __all__ = ["Failure", "Link", "Route"]
 
@@ -169,14 +169,8 @@ class Link:
         """Send a method; every byte is with the system when this returns."""
         self._write(self.sender.method(channel, method, args))
 
-    def send_content(
-        self, channel: int, method: Method, args: Tuple[Any, ...], properties: Dict[str, Any], body: bytes
-    ) -> None:
-        """Send a method with its content."""
-        self._write(self.sender.content(channel, method, args, properties, body))
-
-    def send_raw(self, data: bytes) -> None:
-        """Send bytes that were made before."""
+    def send_raw(self, data: Union[bytes, Sequence[Piece]]) -> None:
+        """Send frames that were made before, as bytes or in pieces."""
         self._write(data)
 
     def send_heartbeat(self) -> None:
@@ -188,7 +182,7 @@ class Link:
         for route in list(self.batches):
             route._flush()
 
-    def _write(self, data: bytes, look: bool = True) -> None:
+    def _write(self, data: Union[bytes, Sequence[Piece]], look: bool = True) -> None:
         try:
             if look:
                 now = time.monotonic()
@@ -200,7 +194,10 @@ class Link:
             with self._writing:
                 self.check()
                 try:
-                    self.transport.write(data)
+                    if isinstance(data, bytes):
+                        self.transport.write(data)
+                    else:
+                        self.transport.write_pieces(data)
                 except AMQPTimeoutError:
                     raise  # nothing went
                 except BaseException as exc:

@@ -10,7 +10,7 @@ import queue
 import threading
 from collections import deque
 from contextlib import contextmanager, suppress
-from typing import Any, Callable, ClassVar, Deque, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, ClassVar, Deque, Dict, Iterator, Optional, Sequence, Tuple, Union
 
 from ..wire.spec import Sig, sig_of
 from .channel_methods import ChannelMethods
@@ -19,6 +19,7 @@ from .deadline import Deadline
 from .exceptions import AMQPTimeoutError, ConfirmTimeoutError, UnconfirmedError
 from .link import LOGGER, Item, Link
 from .message import GenericContent, Message, decode_body, encode_body
+from .transport import Piece
 
 __all__ = ["RETURN", "SETTLING", "Publishing"]
 
@@ -97,7 +98,7 @@ class Publishing(ChannelMethods):
         body = encode_body(msg)
         args = self._ticket(ticket), exchange, routing_key, mandatory, immediate
         method = self._method("basic.publish")
-        frames = self._link.sender.content(self._number, method, args, msg.properties, body)
+        frames = self._link.sender.content_pieces(self._number, method, args, msg.properties, body)
         if self._confirms is None:
             self._emit(frames)
             return None
@@ -133,9 +134,11 @@ class Publishing(ChannelMethods):
                 self._gathered = None
                 self._link.batches.remove(self)
 
-    def _emit(self, frames: bytes) -> None:
+    def _emit(self, frames: Union[bytes, Sequence[Piece]]) -> None:
         gathered = self._gathered
-        if gathered is None:
+        if gathered is None or not isinstance(frames, bytes):
+            if gathered:
+                self._flush()
             self._link.send_raw(frames)
             return
         gathered.append(frames)
@@ -192,7 +195,11 @@ class Publishing(ChannelMethods):
         self._confirms.window = window
 
     def _publish_counted(
-        self, confirms: Confirms, frames: bytes, msg: GenericContent, mandatory: Optional[Tuple[str, str, bytes]]
+        self,
+        confirms: Confirms,
+        frames: Union[bytes, Sequence[Piece]],
+        msg: GenericContent,
+        mandatory: Optional[Tuple[str, str, bytes]],
     ) -> int:
         with self._publishing:
             while confirms.full():

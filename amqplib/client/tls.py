@@ -13,12 +13,12 @@ import errno
 import socket
 import ssl
 import threading
-from typing import Any, Dict, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from .address import Address
 from .deadline import Deadline
 from .exceptions import AMQPTimeoutError, ConnectionLostError
-from .transport import Transport
+from .transport import Piece, Transport
 
 __all__ = ["TLSTransport", "make_context"]
 
@@ -123,6 +123,10 @@ class TLSTransport(Transport):
             text = "%s ended the TLS session" % str(self.address)
             raise ConnectionLostError(0, text, errno=errno.ECONNRESET)
         return b"".join(pieces)
+
+    def write_pieces(self, pieces: Sequence[Piece]) -> None:
+        """Encrypt all of the pieces and hand them to the system."""
+        self.write(b"".join(pieces))
 
     def write(self, data: bytes) -> None:
         """Encrypt `data` and hand all of it to the system."""

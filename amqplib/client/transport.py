@@ -13,8 +13,10 @@ import errno
 import select
 import socket
 import weakref
+from collections import deque
 from contextlib import suppress
-from typing import Any, Optional, Tuple
+from itertools import islice
+from typing import Any, Optional, Sequence, Tuple, Union
 
 from .address import Address
 from .deadline import NEVER, Deadline
@@ -24,6 +26,12 @@ __all__ = ["Transport", "open_socket", "open_transport"]
 
 #: Octets asked of the system at a time: two frames of the usual frame_max.
 _CHUNK = 262144
+
+#: Pieces handed to the system at a time; Linux takes 1024.
+_PIECES = 1000
+
+#: Bytes, or a view of some: both have a length in octets.
+Piece = Union[bytes, memoryview]
 
 
 def open_socket(address: Address, deadline: Deadline = NEVER) -> socket.socket:
@@ -102,14 +110,34 @@ class Transport:
             sent = self.sock.send(data)
             while sent < len(data):
                 sent += self.sock.send(memoryview(data)[sent:])
-        except (socket.timeout, BlockingIOError) as exc:
-            if not sent:
-                text = "%s took none of %d bytes within the socket's timeout of %s s"
-                raise AMQPTimeoutError(text % (self.address, len(data), self.sock.gettimeout())) from exc
-            text = "%s stopped taking data after %d of %d bytes" % (self.address, sent, len(data))
-            raise ConnectionLostError(0, text, errno=errno.ETIMEDOUT) from exc
         except OSError as exc:
-            raise self._lost(exc) from exc
+            raise self._not_written(exc, sent) from exc
+
+    def write_pieces(self, pieces: Sequence[Piece]) -> None:
+        """The same for data in pieces, which are not copied."""
+        if not hasattr(self.sock, "sendmsg"):  # not every system's sockets, nor every patched one, have it
+            self.write(b"".join(pieces))
+            return
+        sent, left = 0, deque(pieces)
+        try:
+            while left:
+                taken = self.sock.sendmsg(list(islice(left, _PIECES)))
+                sent += taken
+                while left and taken >= len(left[0]):
+                    taken -= len(left.popleft())
+                if taken:
+                    left[0] = memoryview(left[0])[taken:]
+        except OSError as exc:
+            raise self._not_written(exc, sent) from exc
+
+    def _not_written(self, exc: OSError, sent: int) -> OSError:
+        if not isinstance(exc, (socket.timeout, BlockingIOError)):
+            return self._lost(exc)
+        within = "within the socket's timeout of %s s" % self.sock.gettimeout()
+        if not sent:
+            return AMQPTimeoutError("%s took no data %s" % (self.address, within))
+        text = "%s took no more data %s, after %d bytes of a message" % (self.address, within, sent)
+        return ConnectionLostError(0, text, errno=errno.ETIMEDOUT)
 
     def shut(self) -> None:
         """End the network connection, which wakes a thread that is reading. The socket stays a socket: a program that

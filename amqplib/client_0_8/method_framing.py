@@ -73,4 +73,4 @@ class MethodWriter:
             link.send(channel, method, tuple(args))
         else:
             body = encode_body(content)
-            link.send_content(channel, method, tuple(args), content.properties, body)
+            link.send_raw(link.sender.content(channel, method, tuple(args), content.properties, body))

@@ -6,7 +6,7 @@ Writing only; frames are read in `protocol`, which walks a whole receive buffer 
 from __future__ import annotations
 
 import struct
-from typing import List
+from typing import List, Union
 
 __all__ = ["BODY", "END", "HEADER", "HEARTBEAT", "METHOD", "OVERHEAD", "TYPES", "encode_body", "encode_frame"]
 
@@ -27,14 +27,15 @@ def encode_frame(frame_type: int, channel: int, payload: bytes) -> bytes:
     return b"".join((PREFIX.pack(frame_type, channel, len(payload)), payload, _END))
 
 
-def encode_body(channel: int, body: bytes, frame_max: int) -> List[bytes]:
+def encode_body(channel: int, body: bytes, frame_max: int) -> List[Union[bytes, memoryview]]:
     """The body frames of one content, as pieces to be sent one behind the other; none for an empty body.
 
-    No frame is longer than `frame_max` (0: no limit).
+    No frame is longer than `frame_max` (0: no limit). The pieces of the body are views of it: nothing is copied.
     """
     room = frame_max - OVERHEAD if frame_max else len(body)
-    pieces: List[bytes] = []
+    pieces: List[Union[bytes, memoryview]] = []
+    view = memoryview(body)
     for start in range(0, len(body), room or 1):
-        piece = body[start : start + room]
+        piece = view[start : start + room]
         pieces += PREFIX.pack(BODY, channel, len(piece)), piece, _END
     return pieces

@@ -11,7 +11,7 @@ No I/O, no clock and no locks here: the caller owns them.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple, Union
 
 from . import content, frames
 from .errors import LocalError, PeerError, ProtocolHeaderReceived, quote
@@ -216,17 +216,23 @@ class Sender:
         self, channel: int, method: Method, args: Tuple[Any, ...], properties: Mapping[str, Any], body: bytes
     ) -> bytes:
         """The frames of a method, its content header and its body, as one piece: they must not be parted."""
+        frames = self.content_pieces(channel, method, args, properties, body)
+        return frames if isinstance(frames, bytes) else b"".join(frames)
+
+    def content_pieces(
+        self, channel: int, method: Method, args: Tuple[Any, ...], properties: Mapping[str, Any], body: bytes
+    ) -> Union[bytes, List[Union[bytes, memoryview]]]:
+        """The same; for a body of several frames as a list of pieces, among them views of the body."""
         frame = self._publish.method_frame(channel, method, args)
         property_bytes = self._publish.properties(properties)
         if len(body) <= self._room and len(property_bytes) <= self._small and len(frame) <= self._small:
             return self._publish.frames(channel, frame, property_bytes, body)
         header = content.encode_header(property_bytes, len(body))
-        pieces = [
-            self._frame(frames.METHOD, channel, method.name, method.encode(*args)),
-            self._frame(frames.HEADER, channel, "the properties", header),
-        ]
-        pieces += frames.encode_body(channel, body, self.frame_max)
-        return b"".join(pieces)
+        head = self._frame(frames.METHOD, channel, method.name, method.encode(*args))
+        head += self._frame(frames.HEADER, channel, "the properties", header)
+        if len(body) <= self._room:
+            return b"".join((head, *frames.encode_body(channel, body, self.frame_max)))
+        return [head, *frames.encode_body(channel, body, self.frame_max)]
 
     def _frame(self, frame_type: int, channel: int, what: str, payload: bytes) -> bytes:
         if self.frame_max and len(payload) > self.frame_max - frames.OVERHEAD:
