@@ -6,9 +6,9 @@ its arguments stay the server's.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Tuple
+from typing import Any, Dict, NamedTuple, Tuple
 
-__all__ = ["on"]
+__all__ = ["on", "on_global_qos"]
 
 
 class _Advice(NamedTuple):
@@ -58,6 +58,23 @@ _KNOWN = (
         "RabbitMQ 4.1 and later refuse a frame_max under 8192",
     ),
 )
+
+
+#: From this version on RabbitMQ takes basic.qos with its global bit, and does nothing.
+_NO_GLOBAL_QOS = (4, 3)
+
+
+def on_global_qos(server_properties: Dict[str, Any]) -> str:
+    """Advice on a basic.qos for the whole channel, '' where it works."""
+    if server_properties.get("product") != "RabbitMQ":
+        return ""
+    version = str(server_properties.get("version", ""))
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers < _NO_GLOBAL_QOS:
+        return ""
+    return (
+        "RabbitMQ %s ignores a prefetch limit for the whole channel: use a_global=False, a limit a consumer" % version
+    )
 
 
 def on(reply_code: int, reply_text: str) -> str:

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from typing import Any, Dict, Literal, Optional, Sequence, Tuple, Union, overload
 
+from . import advice
 from .abstract_channel import AbstractChannel
+from .link import LOGGER
 from .transport import Piece
 
 __all__ = ["Arguments", "ChannelMethods"]
@@ -238,10 +240,13 @@ class ChannelMethods(AbstractChannel):
         """Limit what the server sends ahead: at most prefetch_count unacknowledged deliveries; 0 for no limit.
 
         prefetch_size, in bytes, has to be 0 on RabbitMQ, which knows no other limit than the count. a_global: for the
-        whole channel instead of each consumer (RabbitMQ's reading:
+        whole channel instead of each consumer (RabbitMQ's reading, which 4.3 and later ignore:
         https://www.rabbitmq.com/docs/consumer-prefetch).
         """
         self._call("basic.qos", prefetch_size, prefetch_count, a_global)
+        hint = a_global and advice.on_global_qos(self._link.server_properties)
+        if hint:
+            LOGGER.warning("%s: %s", self._where(), hint)
 
     def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """Tell the server that a message is done with; with multiple also all before it (0: all)."""

@@ -268,6 +268,7 @@ class Connection(AbstractChannel):
         """Protocol header -> start."""
         _, args, _ = self._await((_START,), lambda: self._link.send_raw(self._protocol_header()), deadline)
         self.version_major, self.version_minor, self.server_properties, mechanisms, locales = args
+        self._link.server_properties = self.server_properties
         self.mechanisms, self.locales = mechanisms.split(" "), locales.split(" ")
         version = self.version_major, self.version_minor
         if self._link.dialect is AMQP_0_8 and version == _VERSION_0_9:

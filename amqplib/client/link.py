@@ -109,6 +109,8 @@ class Link:
         self._on_control: Optional[Callable[[], None]] = on_control
         #: Called once, without locks, when the link is over.
         self._on_failure: Optional[Callable[[], None]] = on_failure
+        #: What connection.start said of the server.
+        self.server_properties: Dict[str, Any] = {}
         self.failure: Optional[Failure] = None
         #: Seconds that a call waits for its reply; None for ever.
         self.reply_timeout: Optional[float] = None

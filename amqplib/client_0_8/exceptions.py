@@ -1,31 +1,4 @@
 """The exceptions under their old path."""
 
-from ..client.exceptions import (
-    METHOD_NAME_MAP,
-    AMQPChannelException,
-    AMQPConnectionException,
-    AMQPException,
-    AMQPTimeoutError,
-    AuthenticationError,
-    ChannelClosedError,
-    ConfirmTimeoutError,
-    ConnectionLostError,
-    DialectError,
-    ProtocolVersionError,
-    UnconfirmedError,
-)
-
-__all__ = [
-    "METHOD_NAME_MAP",
-    "AMQPChannelException",
-    "AMQPConnectionException",
-    "AMQPException",
-    "AMQPTimeoutError",
-    "AuthenticationError",
-    "ChannelClosedError",
-    "ConfirmTimeoutError",
-    "ConnectionLostError",
-    "DialectError",
-    "ProtocolVersionError",
-    "UnconfirmedError",
-]
+from ..client.exceptions import *  # noqa: F403
+from ..client.exceptions import __all__ as __all__
