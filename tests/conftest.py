@@ -1,6 +1,15 @@
 """Which brokers the live tests run on, and where they come from.
 
-The tests run once for each of PEERS, a RabbitMQ and a client module to try on it. The RabbitMQ is the first of these:
+The tests run once for each of PEERS, a RabbitMQ and a client module to try on it:
+
+    always                          3.10 with client_0_8, which speaks 0-8; 4.0 with client_0_9_1
+    without AMQPLIB_TEST_QUICK=1    3.10 with client_0_9_1; 4.0 with client_0_8, which falls back to 0-9-1
+    AMQPLIB_TEST_ALL_BROKERS=1      3.8 and 4.3 as well, where install_rabbitmq.sh has unpacked them
+
+Tests that are marked `thorough` take long, and find the same on any broker and in any dialect. They run on the first
+two only; with AMQPLIB_TEST_THOROUGH=1 on all, with AMQPLIB_TEST_QUICK=1 on none.
+
+The RabbitMQ is the first of these:
 
     AMQPLIB_TEST_URL        the broker named there, amqp://user:password@host:port/vhost, whatever its version
     a private node          of the RabbitMQ that install_rabbitmq.sh has unpacked, or of the machine's own package
@@ -40,7 +49,14 @@ class Peer(NamedTuple):
         return "%s-%s" % (self.series, self.client.rpartition(".")[2])
 
 
-PEERS = [Peer("3.10", "amqplib.client_0_8")]
+#: Those that everything is tried on.
+MAIN_PEERS = [Peer("3.10", "amqplib.client_0_8"), Peer("4.0", "amqplib.client_0_9_1")]
+MORE_PEERS = [Peer("3.10", "amqplib.client_0_9_1"), Peer("4.0", "amqplib.client_0_8")]
+RARE_PEERS = [
+    Peer("3.8", "amqplib.client_0_8"),
+    Peer("4.3", "amqplib.client_0_8"),
+    Peer("4.3", "amqplib.client_0_9_1"),
+]
 
 #: The Debian suite that has a RabbitMQ of the series.
 SUITES = {"3.8": "bullseye", "3.10": "bookworm", "4.0": "trixie", "4.3": "forky"}
@@ -111,6 +127,51 @@ def installed_version(install: Path) -> str:
     return next(install.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*")).name.split("-")[1]
 
 
+def switched_on(variable: str) -> bool:
+    return os.environ.get(variable, "") not in ("", "0")
+
+
+def chosen_peers() -> List[Peer]:
+    peers = list(MAIN_PEERS)
+    if not switched_on("AMQPLIB_TEST_QUICK"):
+        peers += MORE_PEERS
+    if switched_on("AMQPLIB_TEST_ALL_BROKERS"):
+        peers += [peer for peer in RARE_PEERS if installation(peer.series)]
+    return peers
+
+
+PEERS = chosen_peers()
+
+
+def is_deselected(item: pytest.Item) -> bool:
+    """Is it not for its peer, or a thorough test that is to be left out for it?"""
+    callspec = getattr(item, "callspec", None)
+    peer = callspec.params.get("peer") if callspec is not None else None
+    for marker in item.iter_markers("only"):
+        client, before = marker.kwargs.get("client"), marker.kwargs.get("before")
+        if peer and client and not peer.client.endswith(client):
+            return True
+        if peer and before and tuple(map(int, peer.series.split("."))) >= before:
+            return True
+    if not item.get_closest_marker("thorough") or switched_on("AMQPLIB_TEST_THOROUGH"):
+        return False
+    if switched_on("AMQPLIB_TEST_QUICK"):
+        return True
+    return peer is not None and peer not in MAIN_PEERS
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "only(client, before, reason): true of this client, of brokers before a version")
+    config.addinivalue_line("markers", "thorough: takes long, and finds the same on any broker; see tests/conftest.py")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
+    out = [item for item in items if is_deselected(item)]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if not is_deselected(item)]
+
+
 def contained_broker(series: str, stack: ExitStack) -> Broker:
     """A broker in a container, which ends with the stack."""
     with warnings.catch_warnings():
@@ -169,7 +230,7 @@ class Brokers:
         return found
 
     def mortal(self, series: str) -> Node:
-        """A node for a test that ends it: started, or started again, as the case may be."""
+        """A node for tests that end it: started, or started again, as the case may be."""
         node = self._mortals.get(series)
         if node is None:
             node = self._mortals[series] = self._start(series)
@@ -205,7 +266,7 @@ def pytest_report_header(config: pytest.Config) -> List[str]:
             return [*lines, "live tests: %s" % named_broker(url)]
         except (OSError, ValueError) as exc:
             return [*lines, "live tests: %s" % exc]
-    for series in sorted({peer.series for peer in PEERS}):
+    for series in dict.fromkeys(peer.series for peer in PEERS):
         install = installation(series)
         version = installed_version(install) if install else series + ", if a container can be had"
         lines.append("live tests: RabbitMQ %s" % version)

@@ -373,7 +373,8 @@ class Channel(Publishing):
                 left = [msg.delivery_info["delivery_tag"] for msg in arrived]
                 # what had come before the cancel-ok is in the queue of methods; without a callback it will be dropped
                 left += [args[1] for sig, args, _ in self.method_queue if sig == _DELIVER and args[0] == tag]
-                for delivery_tag in [] if no_ack else left:
+                stream = arguments and "x-stream-offset" in arguments  # takes nothing back, and needs nothing
+                for delivery_tag in [] if no_ack or stream else left:
                     self.basic_reject(delivery_tag, True)
 
     def _basic_deliver(self, args: Tuple[Any, ...], msg: Message) -> None:

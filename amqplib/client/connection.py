@@ -59,7 +59,7 @@ _CAPABILITIES: Dict[str, Dict[str, Any]] = {
     },
 }
 
-#: What was learned: the dialect that the broker at an address speaks. The next connection starts with it.
+#: What was learned: the dialect that a broker speaks that refused another. The next connection starts with it.
 _SPOKEN: Dict[Address, Dialect] = {}
 
 #: How a network connection ends when a broker does not want to hear more.
@@ -195,7 +195,6 @@ class Connection(AbstractChannel):
                 self._end("it was given up: %s" % type(exc).__name__)
                 raise
             if elsewhere is None:
-                _SPOKEN[address] = self._link.dialect
                 return
             LOGGER.info("%s redirects to %s", self._link.where, elsewhere)
             self._end("the server redirected to %s" % elsewhere)
@@ -236,6 +235,8 @@ class Connection(AbstractChannel):
             try:
                 self._connect(address, dialect, deadline)
                 self._receive_start(deadline)
+                if refusals:
+                    _SPOKEN[address] = dialect
                 return
             except BaseException as exc:
                 self._end("the handshake failed")

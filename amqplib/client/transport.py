@@ -85,7 +85,9 @@ class Transport:
         """Whatever has arrived, at least one byte. AMQPTimeoutError leaves everything as it was."""
         try:
             if deadline.seconds is not None and not _readable(self.sock, deadline):
-                raise AMQPTimeoutError("nothing came from %s within %.3g s" % (self.address, deadline.seconds))
+                # the program's own timeout on the socket holds as well
+                within = deadline.seconds if deadline.expired() else self.sock.gettimeout()
+                raise AMQPTimeoutError("nothing came from %s within %.3g s" % (self.address, within or 0))
             data = self.sock.recv(_CHUNK)
         except AMQPTimeoutError:
             raise
@@ -176,7 +178,8 @@ def _readable(sock: socket.socket, deadline: Deadline) -> bool:
     """Wait until something can be read; False when the deadline comes first."""
     if sock.fileno() < 0:
         raise OSError(errno.EBADF, "the program has closed the socket")
-    remaining = deadline.remaining()
+    times = [seconds for seconds in (deadline.remaining(), sock.gettimeout()) if seconds is not None]
+    remaining = min(times) if times else None
     if hasattr(select, "poll"):
         poller = select.poll()
         poller.register(sock, select.POLLIN)

@@ -62,12 +62,14 @@ class PublishWriter:
         key = channel, method, args
         try:
             return self._methods[key]
-        except (KeyError, TypeError):  # TypeError: an argument of a type that will not do anyway
+        except KeyError:
             frame = frames.encode_frame(frames.METHOD, channel, method.encode(*args))
             if len(self._methods) >= _BOUND:
                 self._methods.clear()
             self._methods[key] = frame
             return frame
+        except TypeError:  # an argument that can be changed, such as a bytearray
+            return frames.encode_frame(frames.METHOD, channel, method.encode(*args))
 
     def properties(self, properties: Mapping[str, Any]) -> bytes:
         """The bytes of the properties."""

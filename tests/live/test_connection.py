@@ -98,7 +98,7 @@ def test_login_response_of_amqplain(connect: Connect, broker: Broker) -> None:
     response = b""
     for name, value in ((b"LOGIN", broker.userid.encode()), (b"PASSWORD", broker.password.encode())):
         response += bytes([len(name)]) + name + b"S" + len(value).to_bytes(4, "big") + value
-    assert works(connect(userid="nobody", password="x", login_response=response))
+    assert works(connect(userid="nobody", password="x", login_method="AMQPLAIN", login_response=response))
 
 
 def test_positions(connect: Connect, broker: Broker) -> None:
@@ -136,7 +136,7 @@ def test_client_properties_reach_the_broker(connect: Connect, ctl: Callable[...,
     assert '{"library_version","mine"}' in shown
 
 
-def test_what_a_connection_knows(conn: Connection, broker: Broker) -> None:
+def test_what_a_connection_knows(conn: Connection, broker: Broker, amqp: ModuleType) -> None:
     assert conn.server_properties["product"] == "RabbitMQ"
     assert conn.server_properties["version"] == broker.version
     assert isinstance(conn.server_properties["capabilities"], dict)
@@ -148,8 +148,10 @@ def test_what_a_connection_knows(conn: Connection, broker: Broker) -> None:
     assert conn.channels == {0: conn}
     assert conn.frame_max == 131072
     assert 0 < conn.channel_max <= 65535
-    assert conn.heartbeat == 0
-    assert (conn.version_major, conn.version_minor) == (8, 0)
+    newer = amqp.__name__.endswith("0_9_1")
+    assert conn.protocol == ("0-9-1" if newer or broker.version.startswith("4.") else "0-8")
+    assert (conn.version_major, conn.version_minor) == ((8, 0) if conn.protocol == "0-8" else (0, 9))
+    assert conn.heartbeat == (60 if newer else 0)  # what RabbitMQ proposes
     assert conn.transport
     assert conn.transport.sock.getpeername()[1] == int(broker.host.rpartition(":")[2])
 

@@ -116,6 +116,7 @@ for n in range(500):
     ("end", "code"),
     [("os._exit(3)", 3), ("os.kill(os.getpid(), signal.SIGKILL)", -9), ("sys.exit(4)", 4), ("1 / 0", 1)],
 )
+@pytest.mark.thorough  # and its relay takes one connection only
 def test_what_was_published_is_not_lost(
     peer: Peer, broker: Broker, ch: Channel, queue: str, end: str, code: int
 ) -> None:

@@ -255,9 +255,8 @@ def test_close_after_the_server_has(forced: Callable[[], Connection]) -> None:
     conn.close()
 
 
-@pytest.mark.xfail(reason="a program that only publishes never reads", raises=pytest.fail.Exception)
 def test_the_server_closes_while_we_publish(connect: Connect, ctl: Callable[..., str]) -> None:
-    """Hearing of it half a minute later, from a reset, costs all that was published meanwhile."""
+    """It is heard now and then, not half a minute later, from a reset, which costs all that was published meanwhile."""
     conn = connect()
     ch = conn.channel()
     queue = ch.queue_declare(exclusive=True)[0]

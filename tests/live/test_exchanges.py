@@ -175,6 +175,7 @@ def test_names_that_are_too_long(ch: Channel, queue: str) -> None:
     assert bodies(ch, queue) == ["next"]
 
 
+@pytest.mark.only(before=(4, 0), reason="RabbitMQ 4 closes the channel only, with 406")
 def test_unknown_type(conn: Connection, names: Names) -> None:
     """This one costs the connection."""
     ch = conn.channel()

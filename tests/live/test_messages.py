@@ -113,6 +113,7 @@ def test_bodies_of_other_types(ch: Channel, queue: str, body: Any) -> None:
     assert bodies(ch, queue) == ["next"]
 
 
+@pytest.mark.only(client="client_0_8", reason="naive local time; see test_times for client_0_9_1")
 def test_every_property(ch: Channel, queue: str, properties: Dict[str, Any]) -> None:
     back = sent(ch, queue, Message("Grüße", **properties))
     assert back == Message("Grüße", **properties)
@@ -120,6 +121,7 @@ def test_every_property(ch: Channel, queue: str, properties: Dict[str, Any]) -> 
         assert getattr(back, name) == value
 
 
+@pytest.mark.only(client="client_0_8", reason="naive local time; see test_times for client_0_9_1")
 @pytest.mark.parametrize("name", sorted(PROPERTIES))
 def test_each_property(ch: Channel, queue: str, properties: Dict[str, Any], name: str) -> None:
     back = sent(ch, queue, Message(b"x", **{name: properties[name]}))

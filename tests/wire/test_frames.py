@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List
+from typing import List, Union
 
 import pytest
 from hypothesis import given
@@ -42,7 +42,7 @@ def test_body() -> None:
     assert encode_body(7, b"", 11) == encode_body(7, b"", 0) == []
 
 
-def bodies(pieces: List[bytes]) -> List[RawFrame]:
+def bodies(pieces: List[Union[bytes, memoryview]]) -> List[RawFrame]:
     return split_frames(b"".join(pieces))
 
 

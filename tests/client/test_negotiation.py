@@ -1,0 +1,221 @@
+"""client_0_8 offers 0-8, and connects again with 0-9-1 when that is refused; once, within one deadline."""
+
+from __future__ import annotations
+
+import time
+from typing import Iterator, List
+
+import pytest
+
+import amqplib.client_0_8 as amqp
+import amqplib.client_0_9_1 as amqp91
+from amqplib.client import connection
+from amqplib.wire.protocol import Sender
+from amqplib.wire.spec import AMQP_0_9_1
+
+from .peer import HEADER, Peer, method
+
+HEADER_0_9_1 = b"AMQP\x00\x00\x09\x01"
+
+_sender = Sender(AMQP_0_9_1)
+
+
+@pytest.fixture(autouse=True)
+def nothing_learned() -> Iterator[None]:
+    connection._SPOKEN.clear()
+    yield
+    connection._SPOKEN.clear()
+
+
+def start(minor: int = 9, major: int = 0) -> bytes:
+    return method("connection.start", major, minor, {}, "PLAIN AMQPLAIN", "en_US", channel=0)
+
+
+def welcome(peer: Peer) -> None:
+    """A handshake in 0-9-1, up to the closing by the client."""
+    peer.accept()
+    peer.expect_bytes(HEADER_0_9_1)
+    peer.send_bytes(start())
+    peer.let_in()
+    peer.open_host()
+
+
+def part(peer: Peer) -> None:
+    peer.expect_bytes(_sender.method(0, AMQP_0_9_1["connection.close"], (0, "", 0, 0)))
+    peer.send_bytes(_sender.method(0, AMQP_0_9_1["connection.close_ok"], ()))
+    peer.expect_end()
+
+
+def refuse(peer: Peer, how: str) -> None:
+    peer.accept()
+    peer.expect_bytes(HEADER)
+    if how == "header":
+        peer.send_bytes(b"AMQP\x03\x01\x00\x00")
+        peer.close()
+    elif how == "close":
+        peer.close()
+    elif how == "reset":
+        peer.reset()
+    elif how == "another version":
+        peer.send_bytes(start())
+        peer.expect_end()
+    else:
+        peer.send("connection.close", 530, "not here", 0, 0, channel=0)
+        peer.expect("connection.close_ok", channel=0)
+        peer.expect_end()
+
+
+@pytest.mark.parametrize("how", ["header", "close", "reset", "another version", "connection.close"])
+def test_refused(peer: Peer, how: str) -> None:
+    refuse(peer, how)
+    welcome(peer)
+    conn = amqp.Connection(peer.address)
+    assert conn.protocol == "0-9-1"
+    part(peer)
+    conn.close()
+    # and the next connection starts right
+    welcome(peer)
+    part(peer)
+    amqp.Connection(peer.address).close()
+
+
+def test_both_refused(peer: Peer) -> None:
+    refuse(peer, "header")
+    peer.accept()
+    peer.expect_bytes(HEADER_0_9_1)
+    peer.close()
+    with pytest.raises(amqp.ProtocolVersionError, match=r"0-8: .*refused.*; 0-9-1: .*without a word"):
+        amqp.Connection(peer.address)
+
+
+def test_what_was_learned_is_not_for_ever(peer: Peer) -> None:
+    refuse(peer, "header")
+    welcome(peer)
+    part(peer)
+    amqp.Connection(peer.address).close()
+    peer.accept()
+    peer.expect_bytes(HEADER_0_9_1)
+    peer.close()
+    peer.welcome()
+    peer.part()
+    conn = amqp.Connection(peer.address)
+    assert conn.protocol == "0-8"
+    conn.close()
+
+
+def test_silence_is_no_refusal(peer: Peer) -> None:
+    peer.accept()
+    peer.expect_bytes(HEADER)
+    peer.expect_end()
+    began = time.monotonic()
+    with pytest.raises(amqp.AMQPTimeoutError):
+        amqp.Connection(peer.address, connect_timeout=0.3)
+    assert time.monotonic() - began < 2
+
+
+def test_one_deadline_for_both(peer: Peer) -> None:
+    refuse(peer, "header")
+    peer.accept()
+    peer.expect_bytes(HEADER_0_9_1)
+    peer.expect_end()
+    began = time.monotonic()
+    with pytest.raises(amqp.AMQPTimeoutError):
+        amqp.Connection(peer.address, connect_timeout=0.3)
+    assert time.monotonic() - began < 2
+
+
+def test_something_else_is_no_refusal(peer: Peer) -> None:
+    peer.accept()
+    peer.expect_bytes(HEADER)
+    peer.send_bytes(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    peer.drain()
+    with pytest.raises(amqp.ConnectionLostError, match="not an AMQP frame"):
+        amqp.Connection(peer.address)
+
+
+def test_pinned(peer: Peer) -> None:
+    welcome(peer)
+    part(peer)
+    amqp.Connection(peer.address, protocol="0-9-1").close()
+    refuse(peer, "header")
+    with pytest.raises(amqp.ProtocolVersionError, match="0-8 was refused"):
+        amqp.Connection(peer.address, protocol="0-8")
+    with pytest.raises(ValueError, match="'0-8' or '0-9-1'"):
+        amqp.Connection(peer.address, protocol="0-10")
+    with pytest.raises(ValueError, match="'0-9-1'"):
+        amqp91.Connection(peer.address, protocol="0-8")
+
+
+def test_the_newer_client_offers_the_newer_version_only(peer: Peer) -> None:
+    peer.accept()
+    peer.expect_bytes(HEADER_0_9_1)
+    peer.close()
+    with pytest.raises(amqp91.ConnectionLostError):
+        amqp91.Connection(peer.address)
+    with pytest.raises(TypeError, match="port"):
+        amqp91.Connection(peer.address, port=5672)  # type: ignore[call-arg]
+
+
+def test_ids_of_the_old_version_in_exceptions(peer: Peer) -> None:
+    """connection.close is (10, 50) on the wire, and what it blames has the wire's ids, too."""
+    welcome(peer)
+    conn = amqp91.Connection(peer.address, heartbeat=0)
+    peer.send_bytes(_sender.method(0, AMQP_0_9_1["connection.blocked"], ("low on memory",)))
+    peer.send_bytes(_sender.method(0, AMQP_0_9_1["connection.unblocked"], ()))
+    peer.send_bytes(_sender.method(0, AMQP_0_9_1["connection.close"], (320, "enough", 10, 50)))
+    peer.expect_bytes(_sender.method(0, AMQP_0_9_1["connection.close_ok"], ()))
+    peer.expect_end()
+    with pytest.raises(amqp91.AMQPConnectionException) as caught:
+        conn.drain_events(timeout=5)
+    assert caught.value.args == (320, "enough", (10, 60), "Connection.close")
+
+
+def test_blocked_and_unblocked(peer: Peer) -> None:
+    welcome(peer)
+    said: List[str] = []
+    conn = amqp91.Connection(
+        peer.address, heartbeat=0, on_blocked=said.append, on_unblocked=lambda: said.append("again")
+    )
+    peer.send_bytes(_sender.method(0, AMQP_0_9_1["connection.blocked"], ("low on memory",)))
+    conn.wait()
+    assert str(conn.blocked) == "low on memory"
+    peer.send_bytes(_sender.method(0, AMQP_0_9_1["connection.unblocked"], ()))
+    conn.wait()
+    assert not conn.blocked
+    assert said == ["low on memory", "again"]
+    part(peer)
+    conn.close()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ch: ch.confirm_select(),
+        lambda ch: ch.basic_nack(1),
+        lambda ch: ch.exchange_bind("a", "b"),
+        lambda ch: ch.exchange_unbind("a", "b"),
+        lambda ch: ch.basic_consume("q", arguments={"x-priority": 1}),
+        lambda ch: ch.connection.update_secret("x"),
+    ],
+)
+def test_what_0_8_lacks(peer: Peer, ch: amqp.Channel, call: object) -> None:
+    assert callable(call)
+    with pytest.raises(amqp.DialectError, match="AMQP 0-8, which is spoken here, has no"):
+        call(ch)
+    with pytest.raises(ValueError, match="confirm_select"):
+        ch.wait_for_confirms()
+    assert ch.unconfirmed == {}
+
+
+def test_heartbeats(peer: Peer) -> None:
+    """Sent while the program sleeps; and a peer that is silent for two intervals is lost."""
+    peer.greet()
+    peer.let_in(heartbeat=1)
+    peer.open_host()
+    for _ in range(3):
+        peer.expect_bytes(b"\x08\0\0\0\0\0\0\xce")
+    peer.drain()
+    conn = amqp.Connection(peer.address, heartbeat=5)
+    assert conn.heartbeat == 1
+    with pytest.raises(amqp.ConnectionLostError, match="silent for"):
+        conn.wait()

@@ -1,0 +1,30 @@
+"""Every example of docs/overview.txt that starts with >>> does what is printed below it."""
+
+from __future__ import annotations
+
+import doctest
+from pathlib import Path
+
+import pytest
+
+from amqplib.client import connection
+from tests.conftest import Broker
+
+from .conftest import Names
+
+OVERVIEW = Path(__file__).resolve().parents[2] / "docs" / "overview.txt"
+
+
+def test_overview(broker: Broker, names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    if (broker.userid, broker.password, broker.virtual_host) != ("guest", "guest", "/"):
+        pytest.skip("the examples log in as guest")
+    host, _, port = broker.host.rpartition(":")
+    if host not in ("127.0.0.1", "localhost"):
+        pytest.skip("the examples are for a broker on this machine")
+    monkeypatch.setattr(connection, "DEFAULT_PORT", int(port))
+    names.queues.append("amqplib.queue")
+    names.exchanges.append("amqplib.fan")
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    result = doctest.testfile(str(OVERVIEW), module_relative=False, optionflags=flags)
+    assert result.attempted > 50
+    assert result.failed == 0

@@ -1,0 +1,165 @@
+"""The hot paths give what the plain codecs give, remember a bounded number of things, and share nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Dict, List, Tuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amqplib.wire import content, frames
+from amqplib.wire.errors import LocalError
+from amqplib.wire.hot import AckWriter, PublishWriter
+from amqplib.wire.protocol import Event, Receiver, Sender
+from amqplib.wire.spec import AMQP_0_8
+from amqplib.wire.tables import utc_time
+
+PUBLISH, DELIVER, ACK = AMQP_0_8["basic.publish"], AMQP_0_8["basic.deliver"], AMQP_0_8["basic.ack"]
+
+properties = st.fixed_dictionaries(
+    {},
+    optional={
+        "content_type": st.sampled_from(["text/plain", "a/b"]),
+        "priority": st.integers(0, 255),
+        "application_headers": st.dictionaries(st.sampled_from("abc"), st.integers(-9, 9), max_size=2),
+        "message_id": st.text(max_size=300).filter(lambda text: len(text.encode("utf-8", "replace")) < 256),
+        "timestamp": st.just(datetime(2026, 11, 23)),
+    },
+).filter(lambda given: all(not isinstance(v, str) or v.isprintable() for v in given.values()))
+messages = st.tuples(st.sampled_from(["", "x"]), st.sampled_from(["k", "ü" * 100]), properties, st.binary(max_size=60))
+
+
+def plain(method: Any, args: Tuple[Any, ...], props: Dict[str, Any], body: bytes, frame_max: int = 0) -> bytes:
+    """The frames of a content, by the plain codecs."""
+    header = content.encode_header(content.BASIC.encode(props), len(body))
+    return b"".join(
+        (
+            frames.encode_frame(frames.METHOD, 1, method.encode(*args)),
+            frames.encode_frame(frames.HEADER, 1, header),
+            *frames.encode_body(1, body, frame_max),
+        )
+    )
+
+
+def receiver(hot: bool = True, **limits: int) -> Receiver:
+    one = Receiver(AMQP_0_8, lambda props, body: (props, body), utc_time, **limits)
+    one.channels.add(1)
+    if not hot:
+        one._deliver_key = b"none"
+    return one
+
+
+def feed(one: Receiver, pieces: List[bytes]) -> Tuple[List[Event], Any]:
+    events = [event for piece in pieces for event in one.receive(piece)]
+    return events, one.error and (one.error.reply_code, str(one.error))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(messages, max_size=6))
+def test_publishing(sent: List[Tuple[str, str, Dict[str, Any], bytes]]) -> None:
+    sender = Sender(AMQP_0_8)
+    sender.frame_max = 4096
+    for exchange, routing_key, props, body in sent * 2:
+        args = 0, exchange, routing_key, True, False
+        assert sender.content(1, PUBLISH, args, props, body) == plain(PUBLISH, args, props, body)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(messages, min_size=1, max_size=5), st.data())
+def test_receiving(sent: List[Tuple[str, str, Dict[str, Any], bytes]], data: st.DataObject) -> None:
+    """Whole, cut up, cut short and with an octet changed: events and error are those of the plain way."""
+    wire = b"".join(
+        plain(DELIVER, ("tag", n, n % 2 == 1, exchange, routing_key), props, body)
+        for n, (exchange, routing_key, props, body) in enumerate(sent)
+    )
+    if data.draw(st.booleans()):
+        place = data.draw(st.integers(0, len(wire) - 1))
+        wire = wire[:place] + bytes((data.draw(st.integers(0, 255)),)) + wire[place + 1 :]
+    cut = data.draw(st.integers(0, len(wire)))
+    expected = feed(receiver(hot=False), [wire])
+    assert feed(receiver(), [wire]) == expected
+    assert feed(receiver(), [wire[:cut], wire[cut:]]) == expected
+    assert feed(receiver(), [wire[:cut]]) == feed(receiver(hot=False), [wire[:cut]])
+
+
+def test_limits() -> None:
+    wire = plain(DELIVER, ("tag", 1, False, "", "k"), {}, b"x" * 100)
+    events, error = feed(receiver(max_body=99), [wire])
+    assert events == []
+    assert error[0] == 501
+    one = receiver()
+    one.frame_max = 107
+    assert feed(one, [wire])[1][0] == 501
+
+
+def test_memories_are_bounded() -> None:
+    writer = PublishWriter()
+    one = receiver()
+    for n in range(1100):
+        args = 0, "", "key %d" % n, False, False
+        assert writer.method_frame(1, PUBLISH, args) == frames.encode_frame(1, 1, PUBLISH.encode(*args))
+        writer.properties({"message_id": str(n)})
+        delivery = plain(DELIVER, ("tag %d" % n, n, False, "", "key %d" % n), {"message_id": str(n)}, b"")
+        ((_, _, got, (props, _)),) = one.receive(delivery)
+        assert (got[0], got[4], props) == ("tag %d" % n, "key %d" % n, {"message_id": str(n)})
+    reader = one._deliveries
+    for memory in (writer._methods, writer._properties, reader._tags, reader._routes, reader._properties):
+        assert 0 < len(memory) <= 512
+
+
+def test_long_ones_are_not_remembered() -> None:
+    writer = PublishWriter()
+    long = {"message_id": "x" * 255, "app_id": "y" * 200}
+    assert writer.properties(long) == content.BASIC.encode(long)
+    assert not writer._properties
+    one = receiver()
+    one.receive(plain(DELIVER, ("tag", 1, False, "", "k"), long, b""))
+    assert not one._deliveries._properties
+
+
+def test_nothing_is_shared() -> None:
+    """What a program does to one message is not seen in the next."""
+    for props in ({"priority": 1}, {"application_headers": {"a": {"b": 1}}}):
+        one = receiver()
+        wire = plain(DELIVER, ("tag", 1, False, "", "k"), props, b"")
+        ((_, _, _, (first, _)),) = one.receive(wire)
+        first.get("application_headers", {"a": {}})["a"]["c"] = 2
+        first["priority"] = 9
+        ((_, _, _, (second, _)),) = one.receive(wire)
+        assert second == props
+    sender = Sender(AMQP_0_8)
+    headers: Dict[str, Any] = {"a": 1}
+    args = 0, "", "k", False, False
+    sender.content(1, PUBLISH, args, {"application_headers": headers}, b"")
+    headers["a"] = 2
+    changed = {"application_headers": headers}
+    assert sender.content(1, PUBLISH, args, changed, b"") == plain(PUBLISH, args, changed, b"")
+
+
+def test_an_argument_that_can_be_changed() -> None:
+    args = 0, "", bytearray(b"k"), False, False
+    assert PublishWriter().method_frame(1, PUBLISH, args) == frames.encode_frame(1, 1, PUBLISH.encode(*args))
+    with pytest.raises(LocalError, match="routing_key"):
+        PublishWriter().method_frame(1, PUBLISH, (0, "", ["k"], False, False))
+
+
+def test_properties_too_long_for_the_short_way() -> None:
+    sender = Sender(AMQP_0_8)
+    sender.frame_max = 8192
+    props = {"application_headers": {"a": "x" * 5000}}
+    args = 0, "", "k", False, False
+    assert sender.content(1, PUBLISH, args, props, b"body") == plain(PUBLISH, args, props, b"body")
+
+
+@pytest.mark.parametrize("tag", [0, 1, 2**64 - 1])
+@pytest.mark.parametrize("multiple", [True, False, None, 1])
+def test_acks(tag: int, multiple: Any) -> None:
+    assert AckWriter(AMQP_0_8).frame(3, tag, multiple) == frames.encode_frame(1, 3, ACK.encode(tag, multiple))
+
+
+@pytest.mark.parametrize("tag", [-1, 2**64, "1", None])
+def test_acks_that_cannot_be_sent(tag: Any) -> None:
+    with pytest.raises(LocalError, match=r"basic\.ack: delivery_tag"):
+        AckWriter(AMQP_0_8).frame(3, tag, False)
