@@ -84,7 +84,7 @@ def test_options_that_make_no_sense(host: str) -> None:
 
 def test_the_wrong_port(node: Node, host: str) -> None:
     # RabbitMQ answers with its protocol header and resets at once, which may be faster
-    with pytest.raises(amqp.ConnectionLostError, match="does not answer in TLS|was lost"):
+    with pytest.raises(amqp.ConnectionLostError, match=r"does not answer in TLS|was lost"):
         amqp.Connection("localhost:%d" % node.port, ssl=True, connect_timeout=20)
     with pytest.raises(amqp.ConnectionLostError, match="not an AMQP frame"):
         amqp.Connection(host, connect_timeout=20)
