@@ -163,3 +163,11 @@ def test_acks(tag: int, multiple: Any) -> None:
 def test_acks_that_cannot_be_sent(tag: Any) -> None:
     with pytest.raises(LocalError, match=r"basic\.ack: delivery_tag"):
         AckWriter(AMQP_0_8).frame(3, tag, False)
+
+
+def test_every_octet_of_a_run_changed() -> None:
+    """In the second of two deliveries, so that the first has been taken by the short way."""
+    one = plain(DELIVER, ("tag", 1, False, "x", "k"), {"priority": 1}, b"body")
+    for place in range(len(one)):
+        wire = one + one[:place] + bytes((one[place] ^ 0x55,)) + one[place + 1 :] + one
+        assert feed(receiver(), [wire]) == feed(receiver(hot=False), [wire])
