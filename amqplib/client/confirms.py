@@ -18,10 +18,13 @@ from typing import Dict, List, Optional, Set, Tuple
 
 from .message import GenericContent
 
-__all__ = ["Confirms", "Settled"]
+__all__ = ["Confirms", "Settled", "Unsafe"]
 
 #: Delivery tag and message.
 Settled = Tuple[int, GenericContent]
+
+#: Refused, returned, not confirmed: delivery tag -> message each.
+Unsafe = Tuple[Dict[int, GenericContent], Dict[int, GenericContent], Dict[int, GenericContent]]
 
 
 class Confirms:
@@ -63,9 +66,11 @@ class Confirms:
             self._next_tag = tag
 
     def settle(self, tag: int, multiple: bool, ack: bool) -> List[Settled]:
-        """The server acknowledges (or refuses) a tag, or all unsettled ones up to it; those it concerned.
+        """The server acknowledges (or refuses) a tag, or all unsettled ones up to it; those whose fate that is.
 
-        Tags that are not outstanding, and so were never sent or are settled already, are passed over.
+        Tags that are not outstanding, and so were never sent or are settled already, are passed over. A message that
+        came back is acknowledged as well, but its fate is that no queue took it. Tag 0, which would stand for all, is
+        for none: it cannot vouch for what was on its way when the server said it. RabbitMQ never does.
         """
         with self._books:
             if not multiple:
@@ -73,19 +78,20 @@ class Confirms:
             else:
                 tags = []
                 for outstanding in self.unconfirmed:
-                    if tag and outstanding > tag:  # 0 stands for all
+                    if outstanding > tag:
                         break
                     tags.append(outstanding)
-            return [(each, self._settle_one(each, ack)) for each in tags]
-
-    def _settle_one(self, tag: int, ack: bool) -> GenericContent:
-        msg = self.unconfirmed.pop(tag)
-        self._mandatory.pop(tag, None)
-        if tag in self._came_back:
-            self._came_back.discard(tag)
-        elif not ack:
-            self.nacked[tag] = msg
-        return msg
+            settled = []
+            for each in tags:
+                msg = self.unconfirmed.pop(each)
+                self._mandatory.pop(each, None)
+                if each in self._came_back:
+                    self._came_back.discard(each)
+                    continue
+                if not ack:
+                    self.nacked[each] = msg
+                settled.append((each, msg))
+            return settled
 
     def came_back(self, exchange: str, routing_key: str, body: bytes) -> Optional[int]:
         """A mandatory message was returned; the tag it was sent with, None when it is none of ours.
@@ -102,16 +108,17 @@ class Confirms:
                     return tag
             return None
 
-    def collect(self) -> Tuple[Dict[int, GenericContent], Dict[int, GenericContent], Dict[int, GenericContent]]:
+    def collect(self) -> Unsafe:
         """What is not safe: refused and returned since the last time, and unconfirmed but never returned."""
         with self._books:
             nacked, returned, self.nacked, self.returned = self.nacked, self.returned, {}, {}
             unconfirmed = {tag: msg for tag, msg in self.unconfirmed.items() if tag not in self._came_back}
             return nacked, returned, unconfirmed
 
-    def collect_one(self, tag: int) -> Tuple[Dict[int, GenericContent], Dict[int, GenericContent]]:
-        """The same for one tag that is settled: ({tag: message} or {} refused, the same returned)."""
+    def collect_one(self, tag: int) -> Unsafe:
+        """The same for one tag: each is {tag: message} or {}."""
         with self._books:
             nacked = {tag: self.nacked.pop(tag)} if tag in self.nacked else {}
             returned = {tag: self.returned.pop(tag)} if tag in self.returned else {}
-            return nacked, returned
+            waits = tag in self.unconfirmed and tag not in self._came_back
+            return nacked, returned, {tag: self.unconfirmed[tag]} if waits else {}

@@ -158,7 +158,8 @@ class UnconfirmedError(AMQPException):
 
     Each of these has publishes by their delivery tag: `nacked`, which the server refused; `returned`, mandatory ones
     that no queue took; `unconfirmed`, of which nothing is known yet and which stay in the channel's `unconfirmed`. A
-    message is in one of them only. `messages` has all of them, in the order of their publishing.
+    message is in one of them only. `messages` has all of them, in the order of their publishing. When the channel or
+    the connection has ended, so that nothing more will be known, the exception that says why is the `__cause__`.
     """
 
     def __init__(
@@ -167,12 +168,15 @@ class UnconfirmedError(AMQPException):
         returned: Dict[int, GenericContent],
         unconfirmed: Dict[int, GenericContent],
         where: str = "",
+        ended: str = "",
     ) -> None:
         self.nacked = nacked
         self.returned = returned
         self.unconfirmed = unconfirmed
-        counts = "%d nacked, %d returned as unroutable, %d not confirmed yet"
+        self._ended = ended
+        counts = "%d nacked, %d returned as unroutable, %d not confirmed"
         text = "messages are not safe: " + counts % (len(nacked), len(returned), len(unconfirmed))
+        text += " before the end (%s)" % ended if ended else " yet" if unconfirmed else ""
         super().__init__(0, text, AMQP_0_8["basic.publish"].sig, where)
 
     @property
@@ -182,7 +186,7 @@ class UnconfirmedError(AMQPException):
         return [every[tag] for tag in sorted(every)]
 
     def __reduce__(self) -> Tuple[Type[AMQPException], Tuple[Any, ...], Dict[str, Any]]:
-        return type(self), (self.nacked, self.returned, self.unconfirmed, self._where), {}
+        return type(self), (self.nacked, self.returned, self.unconfirmed, self._where, self._ended), {}
 
 
 class ConfirmTimeoutError(UnconfirmedError, AMQPTimeoutError):

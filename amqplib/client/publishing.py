@@ -14,9 +14,9 @@ from typing import Any, Callable, ClassVar, Deque, Dict, Iterator, Optional, Seq
 
 from ..wire.spec import Sig, sig_of
 from .channel_methods import ChannelMethods
-from .confirms import Confirms, Settled
+from .confirms import Confirms, Settled, Unsafe
 from .deadline import Deadline
-from .exceptions import AMQPTimeoutError, ConfirmTimeoutError, UnconfirmedError
+from .exceptions import AMQPException, AMQPTimeoutError, ConfirmTimeoutError, UnconfirmedError
 from .link import LOGGER, Item, Link
 from .message import GenericContent, Message, decode_body, encode_body
 from .transport import Piece
@@ -184,7 +184,8 @@ class Publishing(ChannelMethods):
         """From now on the server confirms every publish on this channel. Cannot be undone, nor be combined with tx.
 
         window: with so many publishes unconfirmed, basic_publish() waits. on_ack, on_nack: called with the delivery tag
-        and the message for each publish that was confirmed or refused, inside wait() and wait_for_confirms().
+        and the message for each publish that was confirmed or refused, inside wait() and wait_for_confirms(). Of a
+        mandatory message that came back, which the broker confirms too, `on_return` tells instead.
         """
         if window is not None and window < 1:
             raise ValueError("window: %r: at least one publish has to be outstanding" % window)
@@ -223,25 +224,41 @@ class Publishing(ChannelMethods):
     def wait_for_confirms(self, timeout: Optional[float] = None) -> None:
         """Wait until the server has confirmed everything that was published on this channel.
 
-        UnconfirmedError, which holds the messages, when it refused some, or some came back; ConfirmTimeoutError, which
-        is also an AMQPTimeoutError, when some are not confirmed after `timeout` seconds. Refused and returned messages
-        are reported once; unconfirmed ones stay outstanding. Callbacks of confirm_select() are called in here.
+        UnconfirmedError, which holds the messages, when it refused some, some came back, or the channel or connection
+        has ended before; ConfirmTimeoutError, which is also an AMQPTimeoutError, when some are not confirmed after
+        `timeout` seconds. Refused and returned messages are reported once; unconfirmed ones stay outstanding.
+        Callbacks of confirm_select() are called in here.
         """
         confirms = self._confirmed()
-        timed_out = False
+
+        def collect() -> Unsafe:
+            self._call_back()
+            return confirms.collect()
+
+        self._await_confirms(lambda: not confirms.unconfirmed, collect, Deadline(timeout))
+
+    def _await_confirms(self, done: Callable[[], bool], collect: Callable[[], Unsafe], deadline: Deadline) -> None:
+        """Wait until `done`; raise what `collect` then says is not safe."""
+        kind, cause = UnconfirmedError, None
         try:
-            self._wait_until(lambda: not confirms.unconfirmed, Deadline(timeout))
+            self._wait_until(done, deadline)
         except AMQPTimeoutError:
-            timed_out = True
-        for item in [item for item in self.method_queue if item[0] in (_ACK, _NACK)]:
+            kind = ConfirmTimeoutError
+        except AMQPException as exc:
+            cause = exc
+        nacked, returned, unconfirmed = collect()
+        if nacked or returned or unconfirmed:
+            kind = kind if unconfirmed else UnconfirmedError
+            raise kind(nacked, returned, unconfirmed, self._where(), str(cause or "")) from cause
+        if cause:
+            raise cause
+
+    def _call_back(self) -> None:
+        """Call the program's functions for what has been settled."""
+        for item in [item for item in self.method_queue if item[0] in SETTLING]:
             with suppress(ValueError):  # another thread was faster
                 self.method_queue.remove(item)
                 self.dispatch_method(*item)
-        nacked, returned, unconfirmed = confirms.collect()
-        if timed_out and unconfirmed:
-            raise ConfirmTimeoutError(nacked, returned, unconfirmed, self._where())
-        if nacked or returned:
-            raise UnconfirmedError(nacked, returned, {}, self._where())
 
     def basic_publish_confirm(
         self,
@@ -262,13 +279,9 @@ class Publishing(ChannelMethods):
         confirms = self._confirmed()
         tag = self.basic_publish(msg, exchange, routing_key, mandatory, immediate, ticket)
         assert tag is not None
-        try:
-            self._wait_until(lambda: tag not in confirms.unconfirmed, Deadline(timeout))
-        except AMQPTimeoutError:
-            raise ConfirmTimeoutError({}, {}, {tag: msg}, self._where()) from None
-        nacked, returned = confirms.collect_one(tag)
-        if nacked or returned:
-            raise UnconfirmedError(nacked, returned, {}, self._where())
+        self._await_confirms(
+            lambda: tag not in confirms.unconfirmed, lambda: confirms.collect_one(tag), Deadline(timeout)
+        )
         return tag
 
     def _confirmed(self) -> Confirms:

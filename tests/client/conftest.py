@@ -8,6 +8,8 @@ from typing import Iterator, List
 import pytest
 
 import amqplib.client_0_8 as amqp
+import amqplib.client_0_9_1 as amqp91
+from amqplib.wire.spec import AMQP_0_9_1
 
 from .peer import Peer
 
@@ -49,3 +51,28 @@ def ch(peer: Peer, conn: amqp.Connection) -> amqp.Channel:
     """Channel 1 of the connection."""
     peer.open_channel()
     return conn.channel()
+
+
+@pytest.fixture
+def newer_peer() -> Iterator[Peer]:
+    """A peer that speaks 0-9-1."""
+    with Peer(dialect=AMQP_0_9_1) as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def newer_conn(newer_peer: Peer) -> Iterator[amqp91.Connection]:
+    """A connection to that. It is closed in the end, unless it already is."""
+    newer_peer.welcome()
+    connection = amqp91.Connection(newer_peer.address, heartbeat=0)
+    yield connection
+    if connection.transport is not None:
+        newer_peer.part()
+        connection.close()
+
+
+@pytest.fixture
+def newer(newer_peer: Peer, newer_conn: amqp91.Connection) -> amqp91.Channel:
+    """Channel 1 of that connection."""
+    newer_peer.open_channel()
+    return newer_conn.channel()

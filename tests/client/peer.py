@@ -25,15 +25,16 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Type, TypeVar
 
 from amqplib.wire.content import BASIC
 from amqplib.wire.protocol import Sender
-from amqplib.wire.spec import AMQP_0_8
+from amqplib.wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect
 from amqplib.wire.tables import Reading, utc_time
 
-__all__ = ["HEADER", "PATIENCE", "Content", "Peer", "content", "method"]
+__all__ = ["HEADER", "HEADER_0_9_1", "PATIENCE", "Content", "Peer", "content", "method"]
 
 #: Seconds until a peer, or a test that waits for one of its own threads, gives up.
 PATIENCE = 10.0
 
 HEADER = b"AMQP\x01\x01\x09\x01"
+HEADER_0_9_1 = b"AMQP\x00\x00\x09\x01"
 SERVER_PROPERTIES = {"product": "Scripted", "version": "1.0"}
 
 #: Properties and body of a message.
@@ -41,23 +42,29 @@ Content = Tuple[Dict[str, Any], bytes]
 
 PeerT = TypeVar("PeerT", bound="Peer")
 
-_sender = Sender(AMQP_0_8)
 
-
-def method(name: str, *args: Any, channel: int = 1) -> bytes:
+def method(name: str, *args: Any, channel: int = 1, dialect: Dialect = AMQP_0_8) -> bytes:
     """The frame of a method."""
-    return _sender.method(channel, AMQP_0_8[name], args)
+    return Sender(dialect).method(channel, dialect[name], args)
 
 
-def content(name: str, *args: Any, message: Content = ({}, b""), channel: int = 1) -> bytes:
+def content(
+    name: str, *args: Any, message: Content = ({}, b""), channel: int = 1, dialect: Dialect = AMQP_0_8
+) -> bytes:
     """The frames of a method and its content."""
-    return _sender.content(channel, AMQP_0_8[name], args, *message)
+    return Sender(dialect).content(channel, dialect[name], args, *message)
 
 
 class Peer:
     """Listens on `address`; every step can be called from the test at any time, and returns at once."""
 
-    def __init__(self, host: str = "127.0.0.1", family: socket.AddressFamily = socket.AF_INET) -> None:
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        family: socket.AddressFamily = socket.AF_INET,
+        dialect: Dialect = AMQP_0_8,
+    ) -> None:
+        self.dialect = dialect
         self._listener = socket.create_server((host, 0), family=family)
         self._listener.settimeout(PATIENCE)
         self.port: int = self._listener.getsockname()[1]
@@ -112,11 +119,11 @@ class Peer:
 
     def send(self, name: str, *args: Any, channel: int = 1) -> None:
         """Send a method."""
-        self.send_bytes(method(name, *args, channel=channel))
+        self.send_bytes(method(name, *args, channel=channel, dialect=self.dialect))
 
     def send_content(self, name: str, *args: Any, message: Content = ({}, b""), channel: int = 1) -> None:
         """Send a method and a message with it."""
-        self.send_bytes(content(name, *args, message=message, channel=channel))
+        self.send_bytes(content(name, *args, message=message, channel=channel, dialect=self.dialect))
 
     def send_bytes(self, data: bytes) -> None:
         """Send bytes, in one piece."""
@@ -143,8 +150,10 @@ class Peer:
     def greet(self) -> None:
         """Take a connection, up to connection.start."""
         self.accept()
-        self.expect_bytes(HEADER)
-        self.send("connection.start", 8, 0, SERVER_PROPERTIES, "PLAIN AMQPLAIN", "en_US", channel=0)
+        newer = self.dialect is AMQP_0_9_1
+        self.expect_bytes(HEADER_0_9_1 if newer else HEADER)
+        version = (0, 9) if newer else (8, 0)
+        self.send("connection.start", *version, SERVER_PROPERTIES, "PLAIN AMQPLAIN", "en_US", channel=0)
 
     def let_in(self, channel_max: int = 2047, frame_max: int = 131072, heartbeat: int = 60) -> None:
         """Take any login, up to connection.tune-ok."""
@@ -165,7 +174,8 @@ class Peer:
 
     def open_channel(self, channel: int = 1) -> None:
         """Answer the opening of a channel."""
-        self.answer("channel.open", "channel.open_ok", channel=channel)
+        reserved = [""] * len(self.dialect["channel.open_ok"].fields)  # one, in 0-9-1
+        self.answer("channel.open", "channel.open_ok", *reserved, channel=channel)
 
     def answer(self, request: str, reply: str, *args: Any, channel: int = 1) -> None:
         """Answer a method, whatever its arguments are, with a reply and its arguments."""
@@ -275,7 +285,7 @@ class Peer:
     def _expect(self, name: str, args: Tuple[Any, ...], channel: int) -> None:
         kind, number, payload = self._frame(name)
         assert kind == 1, "%s was expected; a frame of type %d came: %r" % (name, kind, payload[:200])
-        got = AMQP_0_8.by_key.get(int.from_bytes(payload[:4], "big"))
+        got = self.dialect.by_key.get(int.from_bytes(payload[:4], "big"))
         assert got is not None, "%s was expected; an unknown method came: %r" % (name, payload)
         values = got.decode(payload, 4, len(payload), Reading(utc_time))
         assert (number, got.name) == (channel, name), "%s on channel %d was expected; %s%r on channel %d came" % (

@@ -53,11 +53,11 @@ class Books(RuleBasedStateMachine):
     @rule(tag=st.integers(0, 12), multiple=st.booleans(), ack=st.booleans())
     def settle(self, tag: int, multiple: bool, ack: bool) -> None:
         if multiple:
-            concerned = {one for one in self.outstanding if one <= tag or tag == 0}
+            concerned = {one for one in self.outstanding if one <= tag}
         else:
             concerned = self.outstanding & {tag}
         settled = self.confirms.settle(tag, multiple, ack)
-        assert [one for one, _ in settled] == sorted(concerned)
+        assert [one for one, _ in settled] == sorted(concerned - self.returned)
         assert all(msg is self.sent[one] for one, msg in settled)
         self.outstanding -= concerned
         for one in concerned - self.returned:
@@ -88,10 +88,11 @@ class Books(RuleBasedStateMachine):
     @rule(data=st.data())
     def collect_one(self, data: st.DataObject) -> None:
         tag = data.draw(st.sampled_from(sorted(self.nacked | self.returned)))
-        nacked, returned = self.confirms.collect_one(tag)
+        nacked, returned, unconfirmed = self.confirms.collect_one(tag)
         new = {tag} - set(self.reported)
         assert set(nacked) == self.nacked & new
         assert set(returned) == self.returned & new
+        assert unconfirmed == {}
         self.reported += [*nacked, *returned]
 
     @invariant()

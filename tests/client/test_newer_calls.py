@@ -1,0 +1,229 @@
+"""What client_0_9_1 has beyond 1.0, byte by byte where it goes over the wire: consuming in a loop, notices, secrets."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import threading
+import time
+import weakref
+from typing import Any, List
+
+import pytest
+
+import amqplib.client_0_8 as amqp08
+import amqplib.client_0_9_1 as amqp
+from amqplib.wire.spec import AMQP_0_9_1
+
+from .peer import PATIENCE, Peer, content
+
+
+def expect_consume(peer: Peer, *, no_ack: bool = False, arguments: Any = None) -> None:
+    peer.expect("basic.consume", 0, "q", "", False, no_ack, False, False, arguments or {})
+    peer.send("basic.consume_ok", "ctag")
+
+
+def deliver(peer: Peer, *tags: int, ctag: str = "ctag") -> None:
+    for tag in tags:
+        peer.send_content("basic.deliver", ctag, tag, False, "", "q", message=({}, b"%d" % tag))
+
+
+def cancelled(peer: Peer) -> None:
+    peer.expect("basic.cancel", "ctag", False)
+    peer.send("basic.cancel_ok", "ctag")
+
+
+def test_bytes_of_consume_with_arguments(newer_peer: Peer, newer: amqp.Channel) -> None:
+    table = b"\nx-priorityI\x00\x00\x00\x05"
+    payload = b"\0\x3c\0\x14\0\0\x01q\x00\x00" + len(table).to_bytes(4, "big") + table
+    newer_peer.expect_bytes(b"\x01\0\x01" + len(payload).to_bytes(4, "big") + payload + b"\xce")
+    newer_peer.send("basic.consume_ok", "made-up")
+    assert newer.basic_consume("q", arguments={"x-priority": 5}) == "made-up"
+
+
+def test_bytes_of_a_new_secret(newer_peer: Peer, newer_conn: amqp.Connection) -> None:
+    payload = b"\0\x0a\0\x46" + b"\0\0\0\x06s3cr3t" + b"\x07expired"
+    newer_peer.expect_bytes(b"\x01\0\0" + len(payload).to_bytes(4, "big") + payload + b"\xce")
+    newer_peer.send("connection.update_secret_ok", channel=0)
+    newer_conn.update_secret("s3cr3t", "expired")
+
+
+def test_bytes_of_bindings_nack_and_confirm(newer_peer: Peer, newer: amqp.Channel) -> None:
+    binding = b"\0\0\x01d\x01s\x01k\x00\0\0\0\0"
+    for method_id, reply_id, call in ((30, 31, newer.exchange_bind), (40, 51, newer.exchange_unbind)):
+        payload = b"\0\x28\0" + bytes([method_id]) + binding
+        newer_peer.expect_bytes(b"\x01\0\x01" + len(payload).to_bytes(4, "big") + payload + b"\xce")
+        newer_peer.send_bytes(b"\x01\0\x01\0\0\0\x04\0\x28\0" + bytes([reply_id]) + b"\xce")
+        call("d", "s", "k")
+    newer_peer.expect_bytes(b"\x01\0\x01\0\0\0\x0d\0\x3c\0\x78" + (7).to_bytes(8, "big") + b"\x03\xce")
+    newer.basic_nack(7, multiple=True)
+    newer_peer.expect_bytes(b"\x01\0\x01\0\0\0\x05\0\x55\0\x0a\x00\xce")
+    newer_peer.send_bytes(b"\x01\0\x01\0\0\0\x04\0\x55\0\x0b\xce")
+    newer.confirm_select()
+
+
+# --- consume()
+
+
+def test_messages_in_a_loop(newer_peer: Peer, newer: amqp.Channel) -> None:
+    expect_consume(newer_peer)
+    deliver(newer_peer, 1, 2, 3)
+    newer_peer.expect("basic.ack", 1, False)
+    newer_peer.expect("basic.nack", 2, False, False)
+    newer_peer.expect("basic.reject", 3, True)
+    cancelled(newer_peer)
+    bodies = []
+    for msg in newer.consume("q", timeout=0.3):
+        bodies.append(msg.body)
+        if msg.body == b"1":
+            msg.ack()
+        elif msg.body == b"2":
+            msg.nack(requeue=False)
+        else:
+            msg.reject(requeue=True)
+    assert bodies == [b"1", b"2", b"3"]
+    assert newer.callbacks == {}
+
+
+def test_leaving_the_loop_gives_back_what_it_has_not_seen(newer_peer: Peer, newer: amqp.Channel) -> None:
+    expect_consume(newer_peer)
+    deliver(newer_peer, 1, 2)
+    newer_peer.expect("basic.cancel", "ctag", False)
+    deliver(newer_peer, 3)  # was on its way
+    newer_peer.send("basic.cancel_ok", "ctag")
+    for tag in (2, 3):
+        newer_peer.expect("basic.reject", tag, True)
+    for msg in newer.consume("q", timeout=PATIENCE):
+        assert msg.body == b"1"
+        newer.wait(timeout=PATIENCE)  # so that 2 has been taken in, but not been given to the loop
+        break
+    gc.collect()
+    assert newer.callbacks == {}
+
+
+def test_leaving_the_loop_without_acks_gives_nothing_back(newer_peer: Peer, newer: amqp.Channel) -> None:
+    expect_consume(newer_peer, no_ack=True)
+    deliver(newer_peer, 1, 2)
+    cancelled(newer_peer)
+    for _ in newer.consume("q", no_ack=True, timeout=PATIENCE):
+        break
+    gc.collect()
+
+
+def test_a_stream_takes_nothing_back(newer_peer: Peer, newer: amqp.Channel) -> None:
+    expect_consume(newer_peer, arguments={"x-stream-offset": "first"})
+    deliver(newer_peer, 1, 2)
+    cancelled(newer_peer)
+    for _ in newer.consume("q", arguments={"x-stream-offset": "first"}, timeout=PATIENCE):
+        break
+    gc.collect()
+
+
+def test_the_loop_ends_with_its_queue(newer_peer: Peer, newer: amqp.Channel) -> None:
+    expect_consume(newer_peer)
+    deliver(newer_peer, 1)
+    newer_peer.send("basic.cancel", "ctag", True)
+    assert [msg.body for msg in newer.consume("q", timeout=PATIENCE)] == [b"1"]
+
+
+def test_the_loop_raises_what_ends_the_channel(newer_peer: Peer, newer: amqp.Channel) -> None:
+    expect_consume(newer_peer)
+    deliver(newer_peer, 1)
+    newer_peer.send("channel.close", 404, "gone", 60, 20)
+    newer_peer.expect("channel.close_ok")
+    messages = newer.consume("q", timeout=PATIENCE)
+    assert next(messages).body == b"1"
+    with pytest.raises(amqp.AMQPChannelException, match="gone"):
+        next(messages)
+
+
+def test_the_idle_time_starts_anew_with_each_message(newer_peer: Peer, newer: amqp.Channel) -> None:
+    expect_consume(newer_peer)
+    for tag in (1, 2, 3):
+        deliver(newer_peer, tag)
+        newer_peer.do(lambda: time.sleep(0.25))
+    cancelled(newer_peer)
+    assert [msg.body for msg in newer.consume("q", timeout=0.4)] == [b"1", b"2", b"3"]
+
+
+# --- notices
+
+
+@pytest.mark.parametrize("nowait", [True, False])
+def test_on_cancel(newer_peer: Peer, newer: amqp.Channel, nowait: bool) -> None:
+    told: List[str] = []
+    expect_consume(newer_peer)
+    newer.basic_consume("q", callback=lambda msg: None, on_cancel=told.append)
+    assert list(newer.callbacks) == ["ctag"]
+    newer_peer.send("basic.cancel", "ctag", nowait)
+    if not nowait:
+        newer_peer.expect("basic.cancel_ok", "ctag")
+    newer.wait(timeout=PATIENCE)
+    assert told == ["ctag"]
+    assert newer.callbacks == {}
+
+
+def test_drain_events_is_one_event_on_any_channel(
+    newer_peer: Peer, newer_conn: amqp.Connection, newer: amqp.Channel
+) -> None:
+    newer_peer.open_channel(2)
+    other = newer_conn.channel()
+    got: List[Any] = []
+    for number, ch in ((1, newer), (2, other)):
+        newer_peer.answer("basic.consume", "basic.consume_ok", "ctag", channel=number)
+        ch.basic_consume("q", callback=got.append, no_ack=True)
+    data = b"".join(
+        content("basic.deliver", "ctag", tag, False, "", "q", message=({}, b"x"), channel=number, dialect=AMQP_0_9_1)
+        for tag in (1, 2)
+        for number in (1, 2)
+    )
+    newer_peer.send_bytes(data)
+    for count in range(1, 5):
+        newer_conn.drain_events(timeout=PATIENCE)
+        assert len(got) == count
+    assert [msg.delivery_info["channel"] for msg in got] == [newer, other] * 2
+    began = time.monotonic()
+    with pytest.raises(amqp.AMQPTimeoutError):
+        newer_conn.drain_events(timeout=0.1)
+    assert time.monotonic() - began < 1
+
+
+# --- defaults and lifetime
+
+
+def test_signatures_differ_in_defaults_only() -> None:
+    older = inspect.signature(amqp08.Connection).parameters
+    newer = inspect.signature(amqp.Connection).parameters
+    assert [name for name in older if name != "unknown"] == list(newer)
+    differ = {name: (older[name].default, newer[name].default) for name in newer}
+    differ = {name: both for name, both in differ.items() if both[0] != both[1]}
+    assert differ == {
+        "login_method": ("AMQPLAIN", "PLAIN"),
+        "connect_timeout": (None, 30),
+        "reply_timeout": (None, 60),
+    }
+
+
+def test_heartbeats_do_not_keep_a_forgotten_connection(newer_peer: Peer) -> None:
+    newer_peer.welcome(heartbeat=1)
+    newer_peer.drain()
+    conn = amqp.Connection(newer_peer.address)
+    assert conn.heartbeat == 1
+    gone = weakref.ref(conn)
+    (thread,) = [each for each in threading.enumerate() if each.name == "amqplib-heartbeat"]
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        del conn
+        gc.collect()
+    assert gone() is None
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_heartbeats_end_with_the_connection(newer_peer: Peer) -> None:
+    newer_peer.welcome(heartbeat=1)
+    conn = amqp.Connection(newer_peer.address)
+    (thread,) = [each for each in threading.enumerate() if each.name == "amqplib-heartbeat"]
+    newer_peer.part()
+    conn.close()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
