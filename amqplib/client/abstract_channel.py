@@ -20,6 +20,9 @@ from .message import decode_body
 
 __all__ = ["AbstractChannel", "Item"]
 
+#: Nothing may follow these.
+_LAST = ("channel.close", "connection.close")
+
 SelfT = TypeVar("SelfT", bound="AbstractChannel")
 
 
@@ -98,29 +101,29 @@ class AbstractChannel(Route):
     def _send(self, name: str, *args: Any) -> None:
         """Send a method that nothing answers."""
         self._flush()
-        self._link.send(self._number, self._method(name), args)
+        self._link.send_raw(self._link.sender.method(self._number, self._method(name), args), self)
 
     def _call(self, name: str, *args: Any, timeout: Optional[float] = None) -> Item:
         """Send a method and wait for what answers it, for `timeout` or else the connection's reply_timeout."""
         method = self._method(name)
         frame = self._link.sender.method(self._number, method, args)
-        deadline = Deadline(self._link.reply_timeout if timeout is None else timeout)
+        deadline = Deadline(self._link.patience.reply_timeout if timeout is None else timeout)
         with self._calling:
             self._link.flush()
-            return self._await(method.replies, lambda: self._link.send_raw(frame), deadline)
+            return self._await(method.replies, frame, deadline, last=name in _LAST)
 
-    def _await(self, expected: Collection[Sig], send: Callable[[], None], deadline: Deadline = NEVER) -> Item:
-        """Wait for one of the replies expected once `send` has been called."""
+    def _await(self, expected: Collection[Sig], request: bytes, deadline: Deadline = NEVER, last: bool = False) -> Item:
+        """Send, and wait for one of the replies expected; nothing is sent after the `last`."""
         self._replies.clear()
         self._expected = expected
         sent = True  # for all we know: an exception from outside may come at any point
         try:
             try:
-                send()
+                self._link.send_raw(request, self, last, deadline)
             except AMQPTimeoutError:
                 sent = False  # nothing went
                 raise
-            return self._link.wait_for(self._take_reply, deadline)
+            return self._link.wait_for_answer(self._take_reply, deadline)
         except BaseException as exc:
             if sent and not self._link.failure:
                 # the reply may still come, and must not answer the next call

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, NamedTuple, Tuple
 
-__all__ = ["on", "on_global_qos"]
+__all__ = ["on", "on_frame_max", "on_global_qos"]
 
 
 class _Advice(NamedTuple):
@@ -52,28 +52,40 @@ _KNOWN = (
         "the queue or exchange is there already, declared differently: use the same arguments, or passive=True to "
         "take it as it is",
     ),
-    _Advice(
-        501,
-        ("frame_max",),
-        "RabbitMQ 4.1 and later refuse a frame_max under 8192",
-    ),
 )
 
 
 #: From this version on RabbitMQ takes basic.qos with its global bit, and does nothing.
 _NO_GLOBAL_QOS = (4, 3)
 
+#: From this version on RabbitMQ refuses smaller frames, without a word.
+_LARGER_FRAMES, _FRAME_MIN = (4, 1), 8192
+
+
+def _rabbitmq_is(server_properties: Dict[str, Any], version: Tuple[int, int]) -> bool:
+    """Is it RabbitMQ of this version or a later one?"""
+    if server_properties.get("product") != "RabbitMQ":
+        return False
+    numbers = str(server_properties.get("version", "")).split(".")[:2]
+    return tuple(int(part) for part in numbers if part.isdigit()) >= version
+
+
+def on_frame_max(server_properties: Dict[str, Any], frame_max: int) -> str:
+    """Advice on a frame_max to be agreed on, '' where it will do."""
+    if frame_max >= _FRAME_MIN or not _rabbitmq_is(server_properties, _LARGER_FRAMES):
+        return ""
+    return "RabbitMQ 4.1 and later refuse a frame_max under 8192, and this one of %d with it; this is RabbitMQ %s" % (
+        (frame_max, server_properties.get("version"))
+    )
+
 
 def on_global_qos(server_properties: Dict[str, Any]) -> str:
     """Advice on a basic.qos for the whole channel, '' where it works."""
-    if server_properties.get("product") != "RabbitMQ":
-        return ""
-    version = str(server_properties.get("version", ""))
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if numbers < _NO_GLOBAL_QOS:
+    if not _rabbitmq_is(server_properties, _NO_GLOBAL_QOS):
         return ""
     return (
-        "RabbitMQ %s ignores a prefetch limit for the whole channel: use a_global=False, a limit a consumer" % version
+        "RabbitMQ %s ignores a prefetch limit for the whole channel: use a_global=False, a limit a consumer"
+        % server_properties.get("version")
     )
 
 

@@ -186,6 +186,9 @@ class Channel(Publishing):
         if closing and self._close_item:
             self._closed_by_server(self._close_item[1])
 
+    def _too_late(self) -> NoReturn:
+        self._raise_closed(self._closed_because or "another thread is closing it, or the connection")
+
     def _raise_closed(self, why: str) -> NoReturn:
         raise ChannelClosedError(0, "channel %d is closed: %s" % (self._number, why), (0, 0), self._where())
 
@@ -204,7 +207,9 @@ class Channel(Publishing):
 
     def _agree(self, why: str) -> None:
         try:
-            self._link.send(self._number, self._method("channel.close_ok"), ())
+            close_ok = self._link.sender.method(self._number, self._method("channel.close_ok"), ())
+            # the one thing that may follow a close of our own
+            self._link.send_raw(close_ok, None if self._said_last else self, last=True)
         except (AMQPTimeoutError, ConnectionLostError):
             self._link.check()  # then nobody waits for it, and the connection's end is the larger news
         if self._close_sent and not self._close_answered:
@@ -232,8 +237,9 @@ class Channel(Publishing):
     def _abandon(self, why: str) -> None:
         if self.is_open:
             if not self._close_sent:
+                close = self._link.sender.method(self._number, self._method("channel.close"), (0, why[:120], 0, 0))
                 with suppress(AMQPTimeoutError, ConnectionLostError):
-                    self._link.send(self._number, self._method("channel.close"), (0, why[:120], 0, 0))
+                    self._link.send_raw(close, self, last=True)
             self._link.retire_route(self._number)
             self._finish(why)
 

@@ -11,6 +11,7 @@ from typing import (
     Collection,
     Dict,
     List,
+    NoReturn,
     Optional,
     Sequence,
     Tuple,
@@ -23,6 +24,7 @@ from ..wire.protocol import Receiver, Sender
 from ..wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect, Method, Sig, sig_of
 from .abstract_channel import AbstractChannel, Item
 from .address import DEFAULT_PORT, DEFAULT_TLS_PORT, Address, parse_host
+from .advice import on_frame_max
 from .channel import Channel
 from .deadline import Deadline
 from .exceptions import (
@@ -35,6 +37,7 @@ from .exceptions import (
 from .link import LOGGER, Failure, Link
 from .login import login_response as make_login_response
 from .message import Message
+from .patience import Patience
 from .transport import Transport, open_transport
 
 if TYPE_CHECKING:
@@ -88,6 +91,7 @@ def _is_refusal(exc: AMQPConnectionException) -> bool:
 
 _START, _START_OK = sig_of("connection.start"), sig_of("connection.start_ok")
 _SECURE, _TUNE = sig_of("connection.secure"), sig_of("connection.tune")
+_BLOCKED, _UNBLOCKED = sig_of("connection.blocked"), sig_of("connection.unblocked")
 _OPEN_OK, _REDIRECT = sig_of("connection.open_ok"), sig_of("connection.redirect")
 
 
@@ -106,7 +110,12 @@ class Connection(AbstractChannel):
     connect_timeout: seconds for everything up to the open virtual host; None waits as long as the system does.
     protocol: '0-8' or '0-9-1' to speak only that; otherwise what the broker understands.
     heartbeat: seconds between heartbeats, at most what the server proposes; 0 for none.
+    frame_max: octets of the largest frame to agree to; None for at most 131072. At least 4096, and 8192 with
+        RabbitMQ 4.1 and later. A server may propose less, and then that holds.
     reply_timeout: seconds that a call waits for its reply; None waits for ever.
+    write_timeout: seconds that the system may take no data, because the peer reads none; None waits for ever.
+    blocked_timeout: seconds that publishing waits while the broker takes none (connection.blocked); 0 raises
+        ConnectionBlockedError at once, None waits for ever.
     on_blocked, on_unblocked: called with the server's reason when it takes no publishes for the time being (0-9-1), and
         without arguments when it does again.
 
@@ -149,7 +158,10 @@ class Connection(AbstractChannel):
         *,
         protocol: Optional[str] = None,
         heartbeat: Optional[int] = None,
+        frame_max: Optional[int] = None,
         reply_timeout: Optional[float] = None,
+        write_timeout: Optional[float] = None,
+        blocked_timeout: Optional[float] = None,
         on_blocked: Optional[Callable[[str], Any]] = None,
         on_unblocked: Optional[Callable[[], Any]] = None,
         **unknown: Any,
@@ -159,7 +171,9 @@ class Connection(AbstractChannel):
         self.channel_id = 0
         self.auto_decode = False
         self.channel_max = _CHANNEL_MAX
-        self.frame_max = _FRAME_MAX
+        if frame_max is not None and frame_max < _FRAME_MIN:
+            raise ValueError("frame_max: %r: AMQP allows no less than %d octets" % (frame_max, _FRAME_MIN))
+        self.frame_max = self._frame_max = _FRAME_MAX if frame_max is None else frame_max
         self.heartbeat = 0
         self.version_major = self.version_minor = 0
         self.server_properties: Dict[str, Any] = {}
@@ -171,9 +185,7 @@ class Connection(AbstractChannel):
         self._ssl = ssl
 
         self._offered = self._pinned(protocol)
-        self._reply_timeout = reply_timeout
-        #: Why the server takes no publishes for the time being (RabbitMQ's connection.blocked); None when it does.
-        self.blocked: Optional[str] = None
+        self._patience = Patience(reply_timeout, write_timeout, blocked_timeout)
         #: Called with the reason, and without arguments, when that changes; see on_blocked above.
         self.on_blocked, self.on_unblocked = on_blocked, on_unblocked
 
@@ -256,9 +268,9 @@ class Connection(AbstractChannel):
         where = "%s, vhost %r, user %r" % (address, self._virtual_host, self._userid)
         transport = self._open_transport(address, deadline)
         receiver = Receiver(dialect, self.message_class._received, self.message_class._to_time)
-        receiver.frame_max = _FRAME_MAX
+        receiver.frame_max = max(self._frame_max, _FRAME_MAX)
         link = Link(transport, receiver, Sender(dialect), where, self._handle_control, self._do_close)
-        link.reply_timeout = self._reply_timeout
+        link.patience = self._patience
         AbstractChannel.__init__(self, link, 0)
         link.add_route(0, 0, self)
         self.transport = transport
@@ -267,7 +279,7 @@ class Connection(AbstractChannel):
 
     def _receive_start(self, deadline: Deadline) -> None:
         """Protocol header -> start."""
-        _, args, _ = self._await((_START,), lambda: self._link.send_raw(self._protocol_header()), deadline)
+        _, args, _ = self._await((_START,), self._protocol_header(), deadline)
         self.version_major, self.version_minor, self.server_properties, mechanisms, locales = args
         self._link.server_properties = self.server_properties
         self.mechanisms, self.locales = mechanisms.split(" "), locales.split(" ")
@@ -312,7 +324,10 @@ class Connection(AbstractChannel):
         channel_max, frame_max, self.heartbeat = item[1]
         # 0 is "no limit" from a server; of two limits the smaller one holds (section connection.tune)
         self.channel_max = min(channel_max or _CHANNEL_MAX, _CHANNEL_MAX)
-        self.frame_max = min(frame_max or _FRAME_MAX, _FRAME_MAX)
+        self.frame_max = min(frame_max or self._frame_max, self._frame_max)
+        advice = on_frame_max(self.server_properties, self.frame_max)
+        if advice:
+            raise ValueError("%s: %s" % (self._where(), advice))
         if self.frame_max < _FRAME_MIN:
             text = "a frame_max of %d was proposed; AMQP allows no less than %d" % (self.frame_max, _FRAME_MIN)
             raise ConnectionLostError(_SYNTAX_ERROR, text, item[0], self._where())
@@ -339,7 +354,7 @@ class Connection(AbstractChannel):
         return None
 
     def _next_of(self, expected: Collection[Sig], deadline: Deadline, name: str, *args: Any) -> Item:
-        return self._await(expected, lambda: self._send(name, *args), deadline)
+        return self._await(expected, self._link.sender.method(0, self._method(name), args), deadline)
 
     # --- channels
 
@@ -370,6 +385,10 @@ class Connection(AbstractChannel):
     # --- methods for the connection itself
 
     def _arrived(self, method: Method, args: Tuple[Any, ...], content: Any) -> None:
+        if method.sig == _BLOCKED:
+            self._patience.block(args[0])
+        elif method.sig == _UNBLOCKED:
+            self._patience.unblock()
         super()._arrived(method, args, content)
         if self.method_queue:
             self._link.control = True
@@ -397,20 +416,23 @@ class Connection(AbstractChannel):
         method_sig = self._link.dialect.sig(class_id, method_id)
         failure = Failure(AMQPConnectionException, reply_code, reply_text, method_sig)
         try:
-            self._send("connection.close_ok")
+            self._link.send(0, self._method("connection.close_ok"), ())
         except (AMQPTimeoutError, ConnectionLostError) as exc:
             LOGGER.debug("%s: closed by the server, then %s", self._where(), exc)
         self._link.failure = failure  # the server's words, whatever became of the answer to them
         self._link.fail(failure)
 
+    @property
+    def blocked(self) -> Optional[str]:
+        """Why the server takes no publishes for the time being (RabbitMQ's connection.blocked); None when it does."""
+        return self._patience.blocked
+
     def _blocked(self, args: Tuple[str]) -> None:
-        self.blocked = args[0]
-        LOGGER.warning("%s: the server takes no publishes: %s", self._where(), self.blocked)
+        LOGGER.warning("%s: the server takes no publishes: %s", self._where(), args[0])
         if self.on_blocked:
-            self.on_blocked(self.blocked)
+            self.on_blocked(args[0])
 
     def _unblocked(self, args: Tuple[()]) -> None:
-        self.blocked = None
         LOGGER.warning("%s: the server takes publishes again", self._where())
         if self.on_unblocked:
             self.on_unblocked()
@@ -453,6 +475,9 @@ class Connection(AbstractChannel):
             raise
         self._end(over)
 
+    def _too_late(self) -> NoReturn:
+        raise ConnectionLostError(0, "another thread is closing the connection", where=self._where())
+
     def _end(self, why: str) -> None:
         if "_link" in self.__dict__:
             self._link.fail(Failure(ConnectionLostError, 0, why))
@@ -472,6 +497,6 @@ class Connection(AbstractChannel):
 
     _METHOD_MAP: ClassVar[Dict[Sig, Callable[..., Any]]] = {
         sig_of("connection.close"): _closed_by_server,
-        sig_of("connection.blocked"): _blocked,
-        sig_of("connection.unblocked"): _unblocked,
+        _BLOCKED: _blocked,
+        _UNBLOCKED: _unblocked,
     }

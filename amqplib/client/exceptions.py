@@ -36,6 +36,7 @@ __all__ = [
     "AuthenticationError",
     "ChannelClosedError",
     "ConfirmTimeoutError",
+    "ConnectionBlockedError",
     "ConnectionLostError",
     "DialectError",
     "ProtocolVersionError",
@@ -147,6 +148,10 @@ class ChannelClosedError(AMQPChannelException, AttributeError):
 
 class AMQPTimeoutError(socket.timeout, *(() if socket.timeout is TimeoutError else (TimeoutError,))):  # type: ignore[misc]
     """Time is up."""
+
+
+class ConnectionBlockedError(AMQPTimeoutError):
+    """The broker takes no publishes for the time being (connection.blocked), and this one was not sent."""
 
 
 class DialectError(AMQPException, NotImplementedError):

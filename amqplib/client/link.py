@@ -8,7 +8,8 @@ The rules, which everything in amqplib.client keeps:
 
 1. `_state` guards the routes, the leader's flag and the failure, and is held for dictionary and queue operations
    only: never across a read, a write or code of the program.
-2. `_writing` is held across a write, so that frames never mix; nothing else is taken while it is held.
+2. `_writing` is held across a write, so that frames never mix. When the system takes no more, whoever writes reads
+   meanwhile, so that two full buffers do not wait for each other; no code of the program runs in there.
 3. Only the leader reads from the transport and touches the receiver's buffer.
 4. After `fail()` nothing is read or written any more, and everybody who waits or comes later is told why.
 """
@@ -21,14 +22,36 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type, TypeVar, Union
+from functools import partial
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    List,
+    NamedTuple,
+    NoReturn,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+)
 
 from ..wire.errors import PeerError, ProtocolHeaderReceived, quote
 from ..wire.protocol import Event, Receiver, Sender
 from ..wire.spec import Method, Sig
 from .deadline import NEVER, Deadline
-from .exceptions import AMQPConnectionException, AMQPTimeoutError, ConnectionLostError, ProtocolVersionError
+from .exceptions import (
+    AMQPConnectionException,
+    AMQPTimeoutError,
+    ConnectionBlockedError,
+    ConnectionLostError,
+    ProtocolVersionError,
+)
 from .heartbeat import HEARTBEAT_FRAME, Heartbeats
+from .patience import Patience
 from .transport import Piece, Transport
 
 __all__ = ["Failure", "Link", "Route"]
@@ -50,12 +73,22 @@ class Route:
     #: Methods that have arrived and wait to be handled: (method signature, args, content).
     method_queue: Deque[Item]
 
+    #: Set, with the link's write lock held, once the last thing was sent: nothing may follow a close or close-ok.
+    _said_last = False
+
     def _arrived(self, method: Method, args: Tuple[Any, ...], content: Any) -> None:
         """Keep a method that has arrived. Called by the leader, in order, with `_state` held."""
         raise NotImplementedError
 
     def _flush(self) -> None:
         """Send what batch() has gathered."""
+
+    def _too_late(self) -> NoReturn:
+        """Raise why nothing more can be sent."""
+        raise NotImplementedError
+
+    def _forked(self) -> None:
+        """This is a child process now: locks that threads of the parent's held are free again."""
 
 
 class _Retired(Route):
@@ -112,17 +145,19 @@ class Link:
         #: What connection.start said of the server.
         self.server_properties: Dict[str, Any] = {}
         self.failure: Optional[Failure] = None
-        #: Seconds that a call waits for its reply; None for ever.
-        self.reply_timeout: Optional[float] = None
+        self.patience = Patience()
         #: Seconds between heartbeats, 0 for none.
         self.heartbeat = 0
         self._look_at = 0.0  # when a sender looks next, on the monotonic clock
         self._heard = 0.0  # when something last came, on the monotonic clock
+        self._attended = 0.0  # when this program last waited or looked for it
         self._beats: Optional[Heartbeats] = None
         #: Set by the connection when a method that it has to deal with has arrived.
         self.control = False
         self._state = threading.Condition(threading.Lock())
         self._writing = threading.Lock()
+        self._stall: Optional[Deadline] = None  # of the write that the system takes no more of for now
+        self.bytes_in = self.bytes_out = 0
         self._leading = False
         self._followers = 0
         self._closing = False
@@ -131,6 +166,7 @@ class Link:
         #: Channels that are inside batch().
         self.batches: List[Route] = []
         self._routes: Dict[int, Route] = {}
+        self._control_route = Route()  # that of channel 0
         #: Channels that have got methods since they were last looked at; some may be handled already.
         self.ready: Dict[int, Route] = {}
 
@@ -146,6 +182,8 @@ class Link:
             elif number in self._routes:
                 raise ValueError("channel %d of %s is in use" % (number, self.where))
             self._routes[number] = route
+            if not number:
+                self._control_route = route
             self.receiver.channels.add(number)
         return number
 
@@ -167,13 +205,20 @@ class Link:
 
     # --- writing
 
-    def send(self, channel: int, method: Method, args: Tuple[Any, ...]) -> None:
+    def send(self, channel: int, method: Method, args: Tuple[Any, ...], deadline: Deadline = NEVER) -> None:
         """Send a method; every byte is with the system when this returns."""
-        self._write(self.sender.method(channel, method, args))
+        self._write(self.sender.method(channel, method, args), deadline=deadline)
 
-    def send_raw(self, data: Union[bytes, Sequence[Piece]]) -> None:
-        """Send frames that were made before, as bytes or in pieces."""
-        self._write(data)
+    def send_raw(
+        self,
+        data: Union[bytes, Sequence[Piece]],
+        route: Optional[Route] = None,
+        last: bool = False,
+        deadline: Deadline = NEVER,
+    ) -> None:
+        """Send frames that were made before, as bytes or in pieces. Of a `route`, nothing goes after its `last`, nor
+        after that of the connection itself."""
+        self._write(data, route, last, deadline)
 
     def send_heartbeat(self) -> None:
         """Send a heartbeat, and do nothing else: not even hear what has come."""
@@ -184,28 +229,32 @@ class Link:
         for route in list(self.batches):
             route._flush()
 
-    def _write(self, data: Union[bytes, Sequence[Piece]], look: bool = True) -> None:
+    def _write(
+        self,
+        data: Union[bytes, Sequence[Piece]],
+        route: Optional[Route] = None,
+        last: bool = False,
+        deadline: Deadline = NEVER,
+        look: bool = True,
+    ) -> None:
         try:
             if look:
                 now = time.monotonic()
                 if now >= self._look_at:
                     self._look_at = now + _LOOK_EVERY
-                    self._look()
+                    self._look_around()
                 if self.control:
                     self._handle_control()
             with self._writing:
                 self.check()
-                try:
-                    if isinstance(data, bytes):
-                        self.transport.write(data)
-                    else:
-                        self.transport.write_pieces(data)
-                except AMQPTimeoutError:
-                    raise  # nothing went
-                except BaseException as exc:
-                    # Ctrl-C as well: half a frame may be out, and nothing may follow it, so the lock is kept
-                    self._note(exc)
-                    raise
+                late = route is not None and (route._said_last or self._control_route._said_last)
+                if not late:
+                    self._write_all(data, deadline)
+                    self.bytes_out += len(data) if isinstance(data, bytes) else sum(map(len, data))
+                    if last and route is not None:
+                        route._said_last = True
+            if late and route is not None:
+                route._too_late()
         except ConnectionLostError as exc:
             self._note(exc)
             if self._on_failure:
@@ -216,6 +265,53 @@ class Link:
             if self.failure:
                 self._tear_down()
             raise
+
+    def await_unblocked(self) -> None:
+        """Wait until the broker takes publishes again; ConnectionBlockedError after the blocked_timeout."""
+        try:
+            self.wait_for(lambda: True if self.patience.blocked is None else None, self.patience.unblocking())
+        except AMQPTimeoutError as exc:
+            if self.patience.blocked is None:
+                raise
+            text = "%s: nothing was published%s" % (self.where, self.patience.excuse())
+            raise ConnectionBlockedError(text) from exc
+
+    def _write_all(self, data: Union[bytes, Sequence[Piece]], deadline: Deadline) -> None:
+        wait = self._stalled if deadline is NEVER else partial(self._stalled, deadline)
+        try:
+            if isinstance(data, bytes):
+                self.transport.write(data, wait)
+            else:
+                self.transport.write_pieces(data, wait)
+        except AMQPTimeoutError:
+            raise  # nothing went
+        except BaseException as exc:
+            # Ctrl-C as well: half a frame may be out, and nothing may follow it, so the lock is kept
+            self._note(exc)
+            raise
+        finally:
+            self._stall = None
+
+    def _stalled(self, deadline: Deadline = NEVER) -> None:
+        """The system takes no more for now: wait until it does, and read what comes meanwhile."""
+        if self._stall is None:
+            self._stall = deadline.sooner(Deadline(self.patience.write_timeout))
+        while True:
+            self.check()  # another thread may have closed it
+            if self.receiver.error:
+                raise ConnectionLostError(0, "the peer broke the protocol: %s" % self.receiver.error)
+            with self._state:
+                nobody_reads = not self._leading
+            until = self.patience.put_off(self._stall)
+            readable, writable = self.transport.await_room(until.sooner(Deadline(_LOOK_EVERY)), nobody_reads)
+            if readable:
+                self._look()
+            if writable:
+                return
+            if until.expired():
+                seconds = time.monotonic() - until.began
+                text = "%s has taken no data for %.3g s" % (self.transport.address, seconds)
+                raise AMQPTimeoutError(text + self.patience.excuse())
 
     def _hear_last_words(self) -> None:
         """A server says why before it goes, and a program that only sends may not have read that yet."""
@@ -231,12 +327,17 @@ class Link:
                 return False
             self._leading = True
         try:
-            self._take_in(self.transport.read(Deadline(0)))
-        except AMQPTimeoutError:
-            return False
+            return self._take_in()
         finally:
             self._lead_no_more()
-        return True
+
+    def _look_around(self) -> None:
+        """A program that only sends hears what the server says, and that it says nothing."""
+        if not self._look() and self.heartbeat and not self._leading:
+            silence = self._silence()
+            if silence.expired():
+                raise self._silent()
+        self._attended = time.monotonic()
 
     # --- reading
 
@@ -258,6 +359,18 @@ class Link:
             return self._lead(take, deadline)
         finally:
             self._lead_no_more()
+
+    def wait_for_answer(self, take: Callable[[], Optional[T]], deadline: Deadline) -> T:
+        """The same for something that the broker owes; time in which it has blocked the connection does not count."""
+        until = deadline
+        while True:
+            try:
+                return self.wait_for(take, until)
+            except AMQPTimeoutError as exc:
+                later = self.patience.put_off(deadline)
+                if later.expired() or not until.expired():  # or it was the program's own timeout, on the socket
+                    raise AMQPTimeoutError(str(exc) + self.patience.excuse()) from None
+                until = later
 
     def _lead_no_more(self) -> None:
         with self._state:
@@ -304,10 +417,10 @@ class Link:
     def _read(self, deadline: Deadline) -> None:
         try:
             if self.heartbeat:
-                data = self._read_or_notice_silence(deadline)
+                self._await_bytes_or_notice_silence(deadline)
             else:
-                data = self.transport.read(deadline)
-            self._take_in(data)
+                self.transport.await_bytes(deadline)
+            self._take_in()
         except ConnectionLostError as exc:
             self._note(exc)
             self._tear_down()
@@ -319,29 +432,48 @@ class Link:
                 self._tear_down()
             raise
 
-    def _read_or_notice_silence(self, deadline: Deadline) -> bytes:
-        """Read; a peer that has been silent for two heartbeat intervals is lost (0-9-1, section 4.2.7)."""
-        silence = Deadline.at(self._heard + 2 * self.heartbeat)
+    def _await_bytes_or_notice_silence(self, deadline: Deadline) -> None:
+        """A peer that has been silent for two heartbeat intervals is lost (0-9-1, section 4.2.7)."""
+        silence = self._silence()
         try:
-            return self.transport.read(deadline.sooner(silence))
+            self.transport.await_bytes(deadline.sooner(silence))
         except AMQPTimeoutError:
             if not silence.expired():
                 raise
-            text = "the peer has been silent for %.1f s, with a heartbeat of %d s agreed on"
-            silent = time.monotonic() - self._heard
-            raise ConnectionLostError(0, text % (silent, self.heartbeat), errno=errno.ETIMEDOUT) from None
+            raise self._silent() from None
+        finally:
+            self._attended = time.monotonic()
+
+    def _silence(self) -> Deadline:
+        return Deadline.at(self._heard + 2 * self.heartbeat)
+
+    def _silent(self) -> ConnectionLostError:
+        now = time.monotonic()
+        text = "the peer has been silent for %.1f s, with a heartbeat of %d s agreed on" % (
+            (now - self._heard, self.heartbeat)
+        )
+        away = now - self._attended
+        if away > self.heartbeat:
+            text += "; this program was busy elsewhere for the last %.1f s" % away
+        return ConnectionLostError(0, text, errno=errno.ETIMEDOUT)
 
     def start_heartbeats(self, interval: int) -> None:
         """Send heartbeats from now on, and expect them."""
-        self._heard = time.monotonic()
+        self._heard = self._attended = time.monotonic()
         self.heartbeat = interval
         self._beats = Heartbeats(self, interval / 2)
 
-    def _take_in(self, data: bytes) -> None:
-        if self.heartbeat:
-            self._heard = time.monotonic()
+    def _take_in(self) -> bool:
+        """Read what has come, and pass it on; False when nothing has."""
         try:
+            data = self.transport.receive()
+            if not data:
+                return False
+            self.bytes_in += len(data)
+            if self.heartbeat:
+                self._heard = time.monotonic()
             self._route(self.receiver.receive(data))
+            return True
         except BaseException as exc:  # Ctrl-C between the socket and the queues: bytes would be missing
             self._note(exc)
             raise
@@ -417,7 +549,7 @@ class Link:
     def _tear_down(self) -> None:
         with self._state:
             on_failure, self._on_failure, self._on_control = self._on_failure, None, None
-            self._routes, self.ready = {}, {}
+            self._routes, self.ready, self._control_route = {}, {}, Route()
             self._state.notify_all()
         if self._beats:
             self._beats.stop()

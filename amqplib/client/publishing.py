@@ -88,13 +88,16 @@ class Publishing(ChannelMethods):
         """Send a message to an exchange; '' is the default one, which routes to the queue named routing_key.
 
         The message is with the operating system when this returns. Whether the broker has it, confirm_select() makes
-        it say: then this returns the publish's delivery tag, and waits first while the window is full. mandatory: a
-        message that no queue takes comes back into `returned_messages`. immediate: likewise when no consumer takes it
-        at once; RabbitMQ >= 3 refuses it with 540, which ends the connection.
+        it say: then this returns the publish's delivery tag, and waits first while the window is full. While the broker
+        takes no publishes (connection.blocked) this waits, for the connection's blocked_timeout. mandatory: a message
+        that no queue takes comes back into `returned_messages`. immediate: likewise when no consumer takes it at once;
+        RabbitMQ >= 3 refuses it with 540, which ends the connection.
         """
         if not isinstance(msg, GenericContent):
             raise ValueError("msg: %r is not a Message" % type(msg).__name__)
         self._check_open()
+        if self._link.patience.blocked is not None:
+            self._link.await_unblocked()
         body = encode_body(msg)
         args = self._ticket(ticket), exchange, routing_key, mandatory, immediate
         method = self._method("basic.publish")
@@ -139,7 +142,7 @@ class Publishing(ChannelMethods):
         if gathered is None or not isinstance(frames, bytes):
             if gathered:
                 self._flush()
-            self._link.send_raw(frames)
+            self._link.send_raw(frames, self)
             return
         gathered.append(frames)
         self._gathered_size += len(frames)
@@ -159,7 +162,7 @@ class Publishing(ChannelMethods):
                     pieces.append(gathered.popleft())
             data = b"".join(pieces)
             try:
-                self._link.send_raw(data)
+                self._link.send_raw(data, self)
             except AMQPTimeoutError:
                 gathered.appendleft(data)  # nothing went
                 raise
@@ -204,7 +207,7 @@ class Publishing(ChannelMethods):
     ) -> int:
         with self._publishing:
             while confirms.full():
-                self._wait_until(lambda: not confirms.full(), Deadline(self._link.reply_timeout))
+                self._wait_until(lambda: not confirms.full(), Deadline(self._link.patience.reply_timeout))
             self._check_open()
             tag = confirms.sent(msg, mandatory)
             try:

@@ -18,7 +18,7 @@ from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 from .address import Address
 from .deadline import Deadline
 from .exceptions import AMQPTimeoutError, ConnectionLostError
-from .transport import Piece, Transport
+from .transport import Piece, Transport, Wait
 
 __all__ = ["TLSTransport", "make_context"]
 
@@ -77,14 +77,24 @@ class TLSTransport(Transport):
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
-                super().write(self._outgoing.read())
-                self._incoming.write(super().read(deadline))
+                self._send_records(deadline)
+                self.await_bytes(deadline)
+                self._incoming.write(super().receive())
             except ssl.SSLError:
-                super().write(self._outgoing.read())  # the alert that tells the peer why
+                self._send_records(deadline)  # the alert that tells the peer why
                 raise
             else:
-                super().write(self._outgoing.read())
+                self._send_records(deadline)
                 return
+
+    def _send_records(self, deadline: Deadline) -> None:
+        """What the handshake has to say."""
+
+        def wait() -> None:
+            if not self.await_room(deadline, reading=False)[1]:
+                raise AMQPTimeoutError("%s took no data within %.3g s" % (self.address, deadline.seconds or 0))
+
+        super().write(self._outgoing.read(), wait)
 
     def _refused(self, exc: ssl.SSLError, server_hostname: str) -> ConnectionLostError:
         if isinstance(exc, ssl.SSLCertVerificationError):
@@ -95,15 +105,12 @@ class TLSTransport(Transport):
             reason = exc.reason or str(exc)
         return ConnectionLostError(0, "no TLS with %s: %s" % (str(self.address), reason), errno=exc.errno)
 
-    def read(self, deadline: Deadline) -> bytes:
-        """Whatever has arrived, at least one byte; none is left in the TLS session."""
-        while True:
-            data = self._decrypted()
-            if data:
-                return data
-            encrypted = super().read(deadline)
-            with self._session:
-                self._incoming.write(encrypted)
+    def receive(self) -> bytes:
+        """Whatever has arrived and makes whole TLS records; none is left in the session."""
+        encrypted = super().receive()
+        with self._session:
+            self._incoming.write(encrypted)
+        return self._decrypted()
 
     def _decrypted(self) -> bytes:
         pieces = []
@@ -124,18 +131,18 @@ class TLSTransport(Transport):
             raise ConnectionLostError(0, text, errno=errno.ECONNRESET)
         return b"".join(pieces)
 
-    def write_pieces(self, pieces: Sequence[Piece]) -> None:
+    def write_pieces(self, pieces: Sequence[Piece], wait: Wait) -> None:
         """Encrypt all of the pieces and hand them to the system."""
-        self.write(b"".join(pieces))
+        self.write(b"".join(pieces), wait)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, wait: Wait) -> None:
         """Encrypt `data` and hand all of it to the system."""
         with self._session:
             self._tls.write(data)
             # With whatever reading has left to be answered (key updates): records go out in the order they were made.
             encrypted = self._outgoing.read()
         try:
-            super().write(encrypted)
+            super().write(encrypted, wait)
         except AMQPTimeoutError as exc:
             # the session has moved on, so this can't be taken back as on a plain connection
-            raise ConnectionLostError(0, str(exc)) from exc
+            raise ConnectionLostError(0, str(exc), errno=errno.ETIMEDOUT) from exc

@@ -9,14 +9,16 @@ ends a read without harm, since nothing has been taken from the socket by then.
 
 from __future__ import annotations
 
+import _socket
 import errno
+import math
 import select
 import socket
 import weakref
 from collections import deque
 from contextlib import suppress
 from itertools import islice
-from typing import Any, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Deque, Optional, Sequence, Tuple, Union
 
 from .address import Address
 from .deadline import NEVER, Deadline
@@ -32,6 +34,14 @@ _PIECES = 1000
 
 #: Bytes, or a view of some: both have a length in octets.
 Piece = Union[bytes, memoryview]
+
+#: What a writer calls when the system takes no more for now; it raises AMQPTimeoutError when there is no more time.
+Wait = Callable[[], None]
+
+_NOW = Deadline(0)
+
+#: Not on Windows, where writing waits by itself.
+_DONT_WAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 
 
 def open_socket(address: Address, deadline: Deadline = NEVER) -> socket.socket:
@@ -75,25 +85,39 @@ class Transport:
     """Bytes to and from one peer over a connected socket.
 
     One thread may read while another writes; neither reading nor writing may be done by two at a time (see `link`).
+    Waiting is apart from reading, so that an exception from outside (Ctrl-C) that ends the wait costs no bytes.
     """
 
     def __init__(self, sock: socket.socket, address: Address) -> None:
         self.sock = sock
         self.address = address
+        # Sockets of gevent and eventlet do their own waiting: it must not be done behind their back.
+        self._cooperative = not isinstance(sock, _socket.socket)
 
-    def read(self, deadline: Deadline) -> bytes:
-        """Whatever has arrived, at least one byte. AMQPTimeoutError leaves everything as it was."""
+    # --- in
+
+    def await_bytes(self, deadline: Deadline) -> None:
+        """Wait until receive() has something. AMQPTimeoutError at the deadline, or at the socket's own timeout."""
         try:
-            if deadline.seconds is not None and not _readable(self.sock, deadline):
-                # the program's own timeout on the socket holds as well
-                within = deadline.seconds if deadline.expired() else self.sock.gettimeout()
-                raise AMQPTimeoutError("nothing came from %s within %.3g s" % (self.address, within or 0))
-            data = self.sock.recv(_CHUNK)
-        except AMQPTimeoutError:
-            raise
-        except (socket.timeout, BlockingIOError) as exc:
-            text = "nothing came from %s within the socket's timeout of %s s" % (self.address, self.sock.gettimeout())
-            raise AMQPTimeoutError(text) from exc
+            if self._cooperative:
+                came = self._peek(deadline)
+            else:
+                came = self._ready(deadline, reading=True)[0]
+        except OSError as exc:
+            raise self._lost(exc) from exc
+        if not came:
+            within = deadline.seconds if deadline.expired() else self.sock.gettimeout()
+            raise AMQPTimeoutError("nothing came from %s within %.3g s" % (self.address, within or 0))
+
+    def receive(self) -> bytes:
+        """Whatever has arrived; b"" if that is nothing that can be used yet. Does not wait."""
+        try:
+            waits = self._cooperative or self.sock.gettimeout() is not None  # whatever the flags say
+            if waits and not self._ready(_NOW, reading=True)[0]:
+                return b""
+            data = self.sock.recv(_CHUNK, _DONT_WAIT)
+        except (socket.timeout, BlockingIOError):
+            return b""
         except OSError as exc:
             raise self._lost(exc) from exc
         if not data:
@@ -101,45 +125,116 @@ class Transport:
             raise ConnectionLostError(0, text, errno=errno.ECONNRESET)
         return data
 
-    def write(self, data: bytes) -> None:
-        """Hand all of `data` to the system.
+    def _peek(self, deadline: Deadline) -> bool:
+        own = self.sock.gettimeout()
+        times = [seconds for seconds in (deadline.remaining(), own) if seconds is not None]
+        self.sock.settimeout(min(times) if times else None)
+        try:
+            self.sock.recv(1, socket.MSG_PEEK)
+        except (socket.timeout, BlockingIOError):
+            return False
+        finally:
+            self.sock.settimeout(own)
+        return True
+
+    # --- out
+
+    def write(self, data: bytes, wait: Wait) -> None:
+        """Hand all of `data` to the system; `wait()` is called when it takes no more for now.
 
         AMQPTimeoutError means that not a byte of it went and all is usable. After any other exception part of it
         may have gone, so the connection has to be given up.
         """
-        sent = 0
         try:
-            sent = self.sock.send(data)
-            while sent < len(data):
-                sent += self.sock.send(memoryview(data)[sent:])
+            sent = self._at_once(self.sock.send, data) if self._cooperative else self.sock.send(data, _DONT_WAIT)
         except OSError as exc:
-            raise self._not_written(exc, sent) from exc
+            sent = self._none_sent(exc, 0)
+        if sent < len(data):
+            self._write_rest(deque([memoryview(data)[sent:]]), sent, wait)
 
-    def write_pieces(self, pieces: Sequence[Piece]) -> None:
+    def write_pieces(self, pieces: Sequence[Piece], wait: Wait) -> None:
         """The same for data in pieces, which are not copied."""
-        if not hasattr(self.sock, "sendmsg"):  # not every system's sockets, nor every patched one, have it
-            self.write(b"".join(pieces))
-            return
-        sent, left = 0, deque(pieces)
-        try:
-            while left:
-                taken = self.sock.sendmsg(list(islice(left, _PIECES)))
-                sent += taken
-                while left and taken >= len(left[0]):
-                    taken -= len(left.popleft())
-                if taken:
-                    left[0] = memoryview(left[0])[taken:]
-        except OSError as exc:
-            raise self._not_written(exc, sent) from exc
+        if hasattr(self.sock, "sendmsg") or self._cooperative:
+            self._write_rest(deque(pieces), 0, wait)
+        else:  # not every system's sockets have it
+            self.write(b"".join(pieces), wait)
 
-    def _not_written(self, exc: OSError, sent: int) -> OSError:
-        if not isinstance(exc, (socket.timeout, BlockingIOError)):
-            return self._lost(exc)
-        within = "within the socket's timeout of %s s" % self.sock.gettimeout()
+    def _write_rest(self, left: Deque[Piece], sent: int, wait: Wait) -> None:
+        stalled = False
+        while left:
+            if stalled:
+                try:
+                    wait()
+                except AMQPTimeoutError as exc:
+                    raise self._not_written(str(exc), sent) from exc
+            try:
+                taken = self._send_some(left)
+            except OSError as exc:
+                taken = self._none_sent(exc, sent)
+            stalled = not taken
+            sent += taken
+            while left and taken >= len(left[0]):
+                taken -= len(left.popleft())
+            if taken:
+                left[0] = memoryview(left[0])[taken:]
+
+    def _send_some(self, left: Deque[Piece]) -> int:
+        if self._cooperative:
+            return self._at_once(self.sock.send, left[0])
+        if len(left) == 1:
+            return self.sock.send(left[0], _DONT_WAIT)
+        return self.sock.sendmsg(list(islice(left, _PIECES)), [], _DONT_WAIT)
+
+    def _at_once(self, send: Callable[[Any], int], data: Any) -> int:
+        """Without the waiting of a cooperative socket: waiting to write is done in one place."""
+        own = self.sock.gettimeout()
+        if own is None:
+            self.sock.settimeout(0)
+        try:
+            return send(data)
+        finally:
+            self.sock.settimeout(own)
+
+    def _none_sent(self, exc: OSError, sent: int) -> int:
+        """0 when the system takes no more for now; any other reason is raised."""
+        if isinstance(exc, BlockingIOError) and self.sock.gettimeout() != 0:
+            return 0
+        if isinstance(exc, (socket.timeout, BlockingIOError)):
+            text = "%s took no data within the socket's timeout of %s s" % (self.address, self.sock.gettimeout())
+            raise self._not_written(text, sent) from exc
+        raise self._lost(exc) from exc
+
+    @staticmethod
+    def _not_written(text: str, sent: int) -> OSError:
         if not sent:
-            return AMQPTimeoutError("%s took no data %s" % (self.address, within))
-        text = "%s took no more data %s, after %d bytes of a message" % (self.address, within, sent)
+            return AMQPTimeoutError(text)
+        text += ", after %d bytes of a message" % sent
         return ConnectionLostError(0, text, errno=errno.ETIMEDOUT)
+
+    def await_room(self, deadline: Deadline, reading: bool) -> Tuple[bool, bool]:
+        """Wait until something can be read, if `reading`, or written: (readable, writable), both False in the end."""
+        try:
+            return self._ready(deadline, reading=reading, writing=True)
+        except OSError as exc:
+            raise self._lost(exc) from exc
+
+    # --- both
+
+    def _ready(self, deadline: Deadline, reading: bool = False, writing: bool = False) -> Tuple[bool, bool]:
+        if self.sock.fileno() < 0:
+            raise OSError(errno.EBADF, "the program has closed the socket")
+        times = [seconds for seconds in (deadline.remaining(), self.sock.gettimeout()) if seconds is not None]
+        seconds = min(times) if times else None
+        if hasattr(select, "poll"):
+            poller = select.poll()
+            poller.register(self.sock, (select.POLLIN if reading else 0) | (select.POLLOUT if writing else 0))
+            found = dict(poller.poll(None if seconds is None else math.ceil(seconds * 1000)))
+            bits = found.get(self.sock.fileno(), 0)
+            over = bits & ~(select.POLLIN | select.POLLOUT)  # an error: reading or writing will tell which
+            return bool(reading and (bits & select.POLLIN or over)), bool(writing and (bits & select.POLLOUT or over))
+        # Windows; and eventlet's patched select has no poll
+        read, write, _ = select.select([self.sock] * reading, [self.sock] * writing, [], seconds)
+        return bool(read), bool(write)
 
     def shut(self) -> None:
         """End the network connection, which wakes a thread that is reading. The socket stays a socket: a program that
@@ -172,16 +267,3 @@ def open_transport(address: Address, ssl: Any, deadline: Deadline) -> Transport:
     except BaseException:
         sock.close()
         raise
-
-
-def _readable(sock: socket.socket, deadline: Deadline) -> bool:
-    """Wait until something can be read; False when the deadline comes first."""
-    if sock.fileno() < 0:
-        raise OSError(errno.EBADF, "the program has closed the socket")
-    times = [seconds for seconds in (deadline.remaining(), sock.gettimeout()) if seconds is not None]
-    remaining = min(times) if times else None
-    if hasattr(select, "poll"):
-        poller = select.poll()
-        poller.register(sock, select.POLLIN)
-        return bool(poller.poll(None if remaining is None else remaining * 1000))
-    return bool(select.select([sock], [], [], remaining)[0])  # eventlet's patched select has no poll

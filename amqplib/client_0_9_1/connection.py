@@ -37,7 +37,10 @@ class Connection(connection.Connection):
         *,
         protocol: Optional[str] = None,
         heartbeat: Optional[int] = None,
+        frame_max: Optional[int] = None,
         reply_timeout: Optional[float] = 60,
+        write_timeout: Optional[float] = 60,
+        blocked_timeout: Optional[float] = 60,
         on_blocked: Optional[Callable[[str], Any]] = None,
         on_unblocked: Optional[Callable[[], Any]] = None,
     ) -> None:
@@ -55,7 +58,10 @@ class Connection(connection.Connection):
             connect_timeout,
             protocol=protocol,
             heartbeat=heartbeat,
+            frame_max=frame_max,
             reply_timeout=reply_timeout,
+            write_timeout=write_timeout,
+            blocked_timeout=blocked_timeout,
             on_blocked=on_blocked,
             on_unblocked=on_unblocked,
         )

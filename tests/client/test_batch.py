@@ -8,6 +8,7 @@ from typing import List
 import pytest
 
 import amqplib.client_0_8 as amqp
+from amqplib.client.transport import Wait
 
 from .peer import Peer, content, method
 
@@ -29,9 +30,9 @@ def writes(ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch) -> List[bytes]:
     transport = ch._link.transport
     write = transport.write
 
-    def record(data: bytes) -> None:
+    def record(data: bytes, wait: Wait) -> None:
         seen.append(data)
-        write(data)
+        write(data, wait)
 
     monkeypatch.setattr(transport, "write", record)
     return seen

@@ -136,7 +136,8 @@ def test_positions_names_and_defaults() -> None:
     assert ", ".join(str(p.replace(annotation=p.empty)) for p in parameters) == (
         "host='localhost', userid='guest', password='guest', login_method='AMQPLAIN', login_response=None, "
         "virtual_host='/', locale='en_US', client_properties=None, ssl=False, insist=False, connect_timeout=None, "
-        "protocol=None, heartbeat=None, reply_timeout=None, on_blocked=None, on_unblocked=None, **unknown"
+        "protocol=None, heartbeat=None, frame_max=None, reply_timeout=None, write_timeout=None, "
+        "blocked_timeout=None, on_blocked=None, on_unblocked=None, **unknown"
     )
 
 
@@ -333,3 +334,38 @@ def test_a_redirect_to_nowhere_is_the_servers_fault(peer: Peer, host: str) -> No
     redirect(peer, host)
     with pytest.raises(amqp.AMQPConnectionException):
         amqp.Connection(peer.address)
+
+
+@pytest.mark.parametrize(
+    ("asked", "proposed", "agreed"), [(4096, 131072, 4096), (200000, 131072, 131072), (200000, 0, 200000)]
+)
+def test_frame_max(peer: Peer, asked: int, proposed: int, agreed: int) -> None:
+    peer.greet()
+    peer.expect("connection.start_ok", channel=0)
+    peer.send("connection.tune", 10, proposed, 0, channel=0)
+    peer.expect("connection.tune_ok", 10, agreed, 0, channel=0)
+    peer.expect("connection.open", channel=0)
+    peer.send("connection.open_ok", "", channel=0)
+    conn = amqp.Connection(peer.address, frame_max=asked)
+    assert conn.frame_max == agreed
+    close(peer, conn)
+
+
+def test_frame_max_below_the_specifications(peer: Peer) -> None:
+    with pytest.raises(ValueError, match=r"4095.*4096"):
+        amqp.Connection(peer.address, frame_max=4095)
+
+
+@pytest.mark.parametrize(("version", "good"), [("4.0.9", True), ("4.1.0", False), ("5.0", False)])
+def test_frame_max_below_rabbitmqs(peer: Peer, version: str, good: bool) -> None:
+    """RabbitMQ from 4.1 on answers with silence and a reset, so it is said before."""
+    peer.greet(properties={"product": "RabbitMQ", "version": version})
+    if good:
+        peer.let_in()
+        peer.open_host()
+        close(peer, amqp.Connection(peer.address, frame_max=8191))
+        return
+    peer.expect("connection.start_ok", channel=0)
+    peer.send("connection.tune", 10, 131072, 0, channel=0)
+    with pytest.raises(ValueError, match="8192.*8191.*" + version):
+        amqp.Connection(peer.address, frame_max=8191)
