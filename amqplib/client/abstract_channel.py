@@ -15,10 +15,12 @@ from typing import Any, Callable, ClassVar, Collection, Deque, Dict, Optional, T
 from ..wire.spec import Method, Sig
 from .deadline import NEVER, Deadline
 from .exceptions import AMQPException, AMQPTimeoutError, DialectError, method_name
-from .link import LOGGER, Item, Link, Route
+from .link import Link
+from .logger import LOGGER
 from .message import decode_body
+from .routes import Item, Route
 
-__all__ = ["AbstractChannel", "Item"]
+__all__ = ["AbstractChannel"]
 
 #: Nothing may follow these.
 _LAST = ("channel.close", "connection.close")

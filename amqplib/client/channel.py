@@ -19,9 +19,10 @@ from .exceptions import (
     ChannelClosedError,
     ConnectionLostError,
 )
-from .link import LOGGER, Item
+from .logger import LOGGER
 from .message import Message, decode_body
 from .publishing import RETURN, SETTLING, Publishing
+from .routes import Item
 
 if TYPE_CHECKING:
     from .connection import Connection

@@ -16,7 +16,7 @@ from typing import Any, Dict, Literal, Optional, Sequence, Tuple, Union, overloa
 
 from . import advice
 from .abstract_channel import AbstractChannel
-from .link import LOGGER
+from .logger import LOGGER
 from .transport import Piece
 
 __all__ = ["Arguments", "ChannelMethods"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -10,92 +9,34 @@ from typing import (
     ClassVar,
     Collection,
     Dict,
-    List,
     NoReturn,
     Optional,
-    Sequence,
     Tuple,
     Type,
     Union,
 )
 
-from .. import __version__
-from ..wire.protocol import Receiver, Sender
-from ..wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect, Method, Sig, sig_of
-from .abstract_channel import AbstractChannel, Item
-from .address import DEFAULT_PORT, DEFAULT_TLS_PORT, Address, parse_host
-from .advice import on_frame_max
+from ..wire.spec import Method, Sig, sig_of
+from .abstract_channel import AbstractChannel
+from .address import DEFAULT_PORT, DEFAULT_TLS_PORT, parse_host
 from .channel import Channel
 from .deadline import Deadline
-from .exceptions import (
-    AMQPConnectionException,
-    AMQPTimeoutError,
-    AuthenticationError,
-    ConnectionLostError,
-    ProtocolVersionError,
-)
-from .link import LOGGER, Failure, Link
+from .exceptions import AMQPConnectionException, AMQPTimeoutError, ConnectionLostError
+from .handshake import Handshake
+from .link import Failure, Link
+from .logger import LOGGER
 from .login import login_response as make_login_response
-from .message import Message
 from .patience import Patience
-from .transport import Transport, open_transport
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
 __all__ = ["Connection"]
 
-LIBRARY_PROPERTIES = {"library": "Python amqplib", "library_version": __version__}
-
-#: Capabilities that a client announces, by dialect. Without the first, RabbitMQ answers a wrong password with three
-#: seconds of silence and a reset (https://www.rabbitmq.com/docs/auth-notification). connection.blocked must not be
-#: announced in 0-8, which has no such method: RabbitMQ resets the connection at its first alarm.
-_CAPABILITIES: Dict[str, Dict[str, Any]] = {
-    "0-8": {"authentication_failure_close": True, "consumer_cancel_notify": True},
-    "0-9-1": {
-        "authentication_failure_close": True,
-        "basic.nack": True,
-        "connection.blocked": True,
-        "consumer_cancel_notify": True,
-        "exchange_exchange_bindings": True,
-        "publisher_confirms": True,
-    },
-}
-
-#: What was learned: the dialect that a broker speaks that refused another. The next connection starts with it.
-_SPOKEN: Dict[Address, Dialect] = {}
-
-#: How a network connection ends when a broker does not want to hear more.
-_REFUSALS = (errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE)
-
-_MAX_REDIRECTS = 5
-
-#: What we propose; a server may lower it.
-_CHANNEL_MAX, _FRAME_MAX = 65535, 131072
-
-_SYNTAX_ERROR = 502
-
-#: Smallest frame_max that the specification allows (frame-min-size, 0-9-1; RabbitMQ asks for 8192 from 4.1 on).
-_FRAME_MIN = 4096
-
-
-_VERSION_0_9 = (0, 9)  # what connection.start says in 0-9-1
-
-
-def _is_refusal(exc: AMQPConnectionException) -> bool:
-    """Is this how a broker refuses a dialect: its own protocol header, a close, a reset?"""
-    if isinstance(exc, ConnectionLostError) and not isinstance(exc, ProtocolVersionError):
-        return exc.errno in _REFUSALS
-    return True
-
-
-_START, _START_OK = sig_of("connection.start"), sig_of("connection.start_ok")
-_SECURE, _TUNE = sig_of("connection.secure"), sig_of("connection.tune")
 _BLOCKED, _UNBLOCKED = sig_of("connection.blocked"), sig_of("connection.unblocked")
-_OPEN_OK, _REDIRECT = sig_of("connection.open_ok"), sig_of("connection.redirect")
 
 
-class Connection(AbstractChannel):
+class Connection(Handshake):
     """A connection to a broker; the constructor connects, logs in and opens the virtual host.
 
     host: 'name', 'name:port', '1.2.3.4:5672', '[::1]'; port 5672 (with TLS 5671) unless named. Every address of
@@ -128,19 +69,8 @@ class Connection(AbstractChannel):
     `locales`, `version_major`, `version_minor`, `known_hosts` as the server gave them.
     """
 
-    #: What channel() makes, and what deliveries are.
+    #: What channel() makes.
     channel_class: ClassVar[Type[Channel]] = Channel
-    message_class: ClassVar[Type[Message]] = Message
-
-    #: The dialects to offer, in this order, to a broker that nothing is known of.
-    _dialects: ClassVar[Sequence[Dialect]] = (AMQP_0_8, AMQP_0_9_1)
-    #: What `heartbeat` is unless it is given; None leaves it to the server.
-    _default_heartbeat: ClassVar[Optional[int]] = 0
-
-    # on the class, so that a subclass that fails before it calls __init__ can still be closed
-    channels: Optional[Dict[int, AbstractChannel]] = None
-    connection: Optional[Connection] = None
-    transport: Optional[Transport] = None
 
     def __init__(
         self,
@@ -170,21 +100,7 @@ class Connection(AbstractChannel):
             self._unknown_arguments(sorted(unknown))
         self.channel_id = 0
         self.auto_decode = False
-        self.channel_max = _CHANNEL_MAX
-        if frame_max is not None and frame_max < _FRAME_MIN:
-            raise ValueError("frame_max: %r: AMQP allows no less than %d octets" % (frame_max, _FRAME_MIN))
-        self.frame_max = self._frame_max = _FRAME_MAX if frame_max is None else frame_max
-        self.heartbeat = 0
-        self.version_major = self.version_minor = 0
-        self.server_properties: Dict[str, Any] = {}
-        self.mechanisms: List[str] = []
-        self.locales: List[str] = []
-        self.known_hosts = ""
-        self._userid = userid
-        self._virtual_host = virtual_host
-        self._ssl = ssl
-
-        self._offered = self._pinned(protocol)
+        self._prepare(protocol, frame_max, userid, virtual_host, ssl)
         self._patience = Patience(reply_timeout, write_timeout, blocked_timeout)
         #: Called with the reason, and without arguments, when that changes; see on_blocked above.
         self.on_blocked, self.on_unblocked = on_blocked, on_unblocked
@@ -194,167 +110,7 @@ class Connection(AbstractChannel):
         if login_response is None:
             login_response = make_login_response(login_method, userid, password)
 
-        for _ in range(_MAX_REDIRECTS):
-            self._start(address, deadline)
-            try:
-                properties: Dict[str, Any] = dict(LIBRARY_PROPERTIES)
-                properties["capabilities"] = _CAPABILITIES[self.protocol]
-                properties.update(client_properties or {})
-                self._log_in(properties, login_method, login_response, locale, deadline)
-                self._tune(heartbeat)
-                elsewhere = self._open(virtual_host, insist, deadline)
-            except BaseException as exc:
-                self._end("it was given up: %s" % type(exc).__name__)
-                raise
-            if elsewhere is None:
-                return
-            LOGGER.info("%s redirects to %s", self._link.where, elsewhere)
-            self._end("the server redirected to %s" % elsewhere)
-            try:
-                address = parse_host(elsewhere, address.port)
-            except ValueError as exc:
-                text = "the server redirected to %r, which is not a host" % elsewhere
-                raise ConnectionLostError(0, text, where=str(address)) from exc
-        raise ConnectionLostError(0, "redirected %d times, at last to %s" % (_MAX_REDIRECTS, str(address)))
-
-    @property
-    def protocol(self) -> str:
-        """The AMQP version that is spoken: '0-8' or '0-9-1'."""
-        return self._link.dialect.name
-
-    def _unknown_arguments(self, names: List[str]) -> None:
-        raise TypeError("Connection has no argument %s" % ", ".join(names))
-
-    # --- connecting
-
-    @classmethod
-    def _pinned(cls, protocol: Optional[str]) -> Sequence[Dialect]:
-        chosen = [dialect for dialect in cls._dialects if protocol in (None, dialect.name)]
-        if not chosen:
-            names = " or ".join(repr(dialect.name) for dialect in cls._dialects)
-            raise ValueError("protocol: %r: it is %s" % (protocol, names))
-        return chosen
-
-    def _start(self, address: Address, deadline: Deadline) -> None:
-        """Connect and get connection.start, in a dialect that the broker speaks.
-
-        One that refuses a dialect sends a protocol header, closes or resets, and what it sends may be lost with the
-        reset: each of these before connection.start means the same.
-        """
-        first = _SPOKEN.get(address)
-        refusals: List[str] = []
-        for dialect in sorted(self._offered, key=lambda known: known is not first):
-            try:
-                self._connect(address, dialect, deadline)
-                self._receive_start(deadline)
-                if refusals:
-                    _SPOKEN[address] = dialect
-                return
-            except BaseException as exc:
-                self._end("the handshake failed")
-                if not isinstance(exc, AMQPConnectionException) or len(self._offered) == 1:
-                    raise
-                if not _is_refusal(exc) and not refusals:
-                    raise
-                refusals.append("%s: %s" % (dialect.name, exc.amqp_reply_text))
-                LOGGER.debug("%s: AMQP %s", address, refusals[-1])
-                if not _is_refusal(exc):
-                    break
-        text = "%s speaks no AMQP that is known here (%s)" % (str(address), "; ".join(refusals))
-        raise ProtocolVersionError(0, text, errno=errno.EPROTONOSUPPORT)
-
-    def _connect(self, address: Address, dialect: Dialect, deadline: Deadline) -> None:
-        """A fresh network connection, with nothing said on it."""
-        where = "%s, vhost %r, user %r" % (address, self._virtual_host, self._userid)
-        transport = self._open_transport(address, deadline)
-        receiver = Receiver(dialect, self.message_class._received, self.message_class._to_time)
-        receiver.frame_max = max(self._frame_max, _FRAME_MAX)
-        link = Link(transport, receiver, Sender(dialect), where, self._handle_control, self._do_close)
-        link.patience = self._patience
-        AbstractChannel.__init__(self, link, 0)
-        link.add_route(0, 0, self)
-        self.transport = transport
-        self.connection = self
-        self.channels = {0: self}
-
-    def _receive_start(self, deadline: Deadline) -> None:
-        """Protocol header -> start."""
-        _, args, _ = self._await((_START,), self._protocol_header(), deadline)
-        self.version_major, self.version_minor, self.server_properties, mechanisms, locales = args
-        self._link.server_properties = self.server_properties
-        self.mechanisms, self.locales = mechanisms.split(" "), locales.split(" ")
-        version = self.version_major, self.version_minor
-        if self._link.dialect is AMQP_0_8 and version == _VERSION_0_9:
-            raise ProtocolVersionError(0, "AMQP 0-8 was answered with 0-9", errno=errno.EPROTONOSUPPORT)
-
-    def _open_transport(self, address: Address, deadline: Deadline) -> Transport:
-        return open_transport(address, self._ssl, deadline)
-
-    def _protocol_header(self) -> bytes:
-        return self._link.dialect.header
-
-    def _log_in(
-        self,
-        properties: Dict[str, Any],
-        mechanism: str,
-        response: Union[bytes, str],
-        locale: str,
-        deadline: Deadline,
-    ) -> None:
-        """start-ok (secure, secure-ok)* -> tune; tune-ok is left to _tune()."""
-        try:
-            item = self._next_of(
-                (_SECURE, _TUNE), deadline, "connection.start_ok", properties, mechanism, response, locale
-            )
-            while item[0] == _SECURE:
-                # neither PLAIN nor AMQPLAIN is challenged; whoever gave a response meant it for this
-                item = self._next_of((_SECURE, _TUNE), deadline, "connection.secure_ok", response)
-        except AMQPTimeoutError:
-            raise
-        except ConnectionLostError as exc:
-            if exc.amqp_reply_code:
-                raise  # the peer broke the protocol: that says nothing about the login
-            text = "the login of user %r was most likely refused (%s)" % (self._userid, exc.amqp_reply_text)
-            raise AuthenticationError(403, text, _START_OK, self._where(), exc.errno) from exc
-        except AMQPConnectionException as exc:
-            if exc.amqp_reply_code != 403:
-                raise
-            raise AuthenticationError(403, exc.amqp_reply_text, exc.amqp_method_sig, self._where()) from exc
-
-        channel_max, frame_max, self.heartbeat = item[1]
-        # 0 is "no limit" from a server; of two limits the smaller one holds (section connection.tune)
-        self.channel_max = min(channel_max or _CHANNEL_MAX, _CHANNEL_MAX)
-        self.frame_max = min(frame_max or self._frame_max, self._frame_max)
-        advice = on_frame_max(self.server_properties, self.frame_max)
-        if advice:
-            raise ValueError("%s: %s" % (self._where(), advice))
-        if self.frame_max < _FRAME_MIN:
-            text = "a frame_max of %d was proposed; AMQP allows no less than %d" % (self.frame_max, _FRAME_MIN)
-            raise ConnectionLostError(_SYNTAX_ERROR, text, item[0], self._where())
-
-    def _tune(self, heartbeat: Optional[int]) -> None:
-        """Answer tune. What is asked for here holds; 0 turns heartbeats off, None takes what the server proposed."""
-        if heartbeat is None:
-            heartbeat = self._default_heartbeat
-        if heartbeat is not None:
-            self.heartbeat = min(heartbeat, self.heartbeat or heartbeat)
-        self._send("connection.tune_ok", self.channel_max, self.frame_max, self.heartbeat)
-        if self.heartbeat:
-            self._link.start_heartbeats(self.heartbeat)
-        self._link.receiver.frame_max = self._link.sender.frame_max = self.frame_max
-
-    def _open(self, virtual_host: str, insist: bool, deadline: Deadline) -> Optional[str]:
-        """Open the virtual host; the host that the server redirects to instead, if it does."""
-        sig, args, _ = self._next_of((_OPEN_OK, _REDIRECT), deadline, "connection.open", virtual_host, "", insist)
-        if sig == _REDIRECT:
-            host: str = args[0]
-            return host
-        self.known_hosts = args[0]
-        LOGGER.debug("connected to %s", self._link.where)
-        return None
-
-    def _next_of(self, expected: Collection[Sig], deadline: Deadline, name: str, *args: Any) -> Item:
-        return self._await(expected, self._link.sender.method(0, self._method(name), args), deadline)
+        self._make(address, client_properties, login_method, login_response, locale, insist, heartbeat, deadline)
 
     # --- channels
 
@@ -398,8 +154,10 @@ class Connection(AbstractChannel):
             try:
                 item = self.method_queue.popleft()
             except IndexError:
-                return  # another thread has handled it
+                break  # another thread has handled it
             self.dispatch_method(*item)
+        if self._link.receiver.error and not self._link.failure:
+            self._link.give_up(self._link.receiver.error)
 
     def wait(self, allowed_methods: Optional[Collection[Sig]] = None) -> Any:
         """Handle one method that the server has sent for the connection itself, waiting until there is one.
@@ -477,14 +235,6 @@ class Connection(AbstractChannel):
 
     def _too_late(self) -> NoReturn:
         raise ConnectionLostError(0, "another thread is closing the connection", where=self._where())
-
-    def _end(self, why: str) -> None:
-        if "_link" in self.__dict__:
-            self._link.fail(Failure(ConnectionLostError, 0, why))
-            self._link.close()
-
-    def _abandon(self, why: str) -> None:
-        self._end(why)
 
     def _do_close(self) -> None:
         """Let go of the network and of the channels. Called once, when the connection is over."""

@@ -17,8 +17,10 @@ from .channel_methods import ChannelMethods
 from .confirms import Confirms, Settled, Unsafe
 from .deadline import Deadline
 from .exceptions import AMQPException, AMQPTimeoutError, ConfirmTimeoutError, UnconfirmedError
-from .link import LOGGER, Item, Link
+from .link import Link
+from .logger import LOGGER
 from .message import GenericContent, Message, decode_body, encode_body
+from .routes import Item
 from .transport import Piece
 
 __all__ = ["RETURN", "SETTLING", "Publishing"]

@@ -7,7 +7,7 @@ from typing import List, Union
 from ..client import connection
 from ..client.address import Address
 from ..client.deadline import Deadline
-from ..client.link import LOGGER
+from ..client.logger import LOGGER
 from ..client.transport import Transport
 from ..wire.spec import AMQP_0_8
 from . import transport

@@ -9,7 +9,7 @@ import pytest
 
 import amqplib.client_0_8 as amqp
 import amqplib.client_0_9_1 as amqp91
-from amqplib.client import connection
+from amqplib.client import handshake
 from amqplib.wire.protocol import Sender
 from amqplib.wire.spec import AMQP_0_9_1
 
@@ -22,9 +22,9 @@ _sender = Sender(AMQP_0_9_1)
 
 @pytest.fixture(autouse=True)
 def nothing_learned() -> Iterator[None]:
-    connection._SPOKEN.clear()
+    handshake._SPOKEN.clear()
     yield
-    connection._SPOKEN.clear()
+    handshake._SPOKEN.clear()
 
 
 def start(minor: int = 9, major: int = 0) -> bytes:

@@ -1,0 +1,230 @@
+"""What a link consists of: where methods go, the locks, and how it ends. The rules are in `link`."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any, Callable, Deque, Dict, List, NamedTuple, NoReturn, Optional, Tuple, Type
+
+from ..wire.errors import quote
+from ..wire.protocol import Event, Receiver, Sender
+from ..wire.spec import Method, Sig
+from .deadline import Deadline
+from .exceptions import AMQPConnectionException, ConnectionLostError
+from .heartbeat import Heartbeats
+from .logger import LOGGER
+from .patience import Patience
+from .transport import Transport
+
+__all__ = ["Failure", "Item", "Route", "Routes"]
+
+#: A method as it is kept: its 0-8 (class id, method id), its arguments, its content or None.
+Item = Tuple[Sig, Tuple[Any, ...], Any]
+
+
+class Route:
+    """Where the methods of one channel go."""
+
+    #: Methods that have arrived and wait to be handled: (method signature, args, content).
+    method_queue: Deque[Item]
+
+    #: Set, with the link's write lock held, once the last thing was sent: nothing may follow a close or close-ok.
+    _said_last = False
+
+    def _arrived(self, method: Method, args: Tuple[Any, ...], content: Any) -> None:
+        """Keep a method that has arrived. Called by the leader, in order, with `_state` held."""
+        raise NotImplementedError
+
+    def _flush(self) -> None:
+        """Send what batch() has gathered."""
+
+    def _too_late(self) -> NoReturn:
+        """Raise why nothing more can be sent."""
+        raise NotImplementedError
+
+    def _forked(self) -> None:
+        """This is a child process now: locks that threads of the parent's held are free again."""
+
+
+class Retired(Route):
+    """A channel that this side has closed without waiting for the answer."""
+
+    def __init__(self, link: Routes, number: int) -> None:
+        self._link = link
+        self._number = number
+
+    def _arrived(self, method: Method, args: Tuple[Any, ...], content: Any) -> None:
+        if method.name == "channel.close_ok":
+            self._link._forget(self._number)
+
+
+class Failure(NamedTuple):
+    """Why a connection is over. A fresh exception is made for every call: a shared one would keep frames alive."""
+
+    kind: Type[AMQPConnectionException]
+    reply_code: int
+    reply_text: str
+    method_sig: Tuple[int, int] = (0, 0)
+    errno: Optional[int] = None
+
+    def exception(self, where: str) -> AMQPConnectionException:
+        """The exception to raise."""
+        exc = self.kind(self.reply_code, self.reply_text, self.method_sig, where)
+        if isinstance(exc, ConnectionLostError):
+            exc._set_errno(self.errno)
+        return exc
+
+
+class Routes:
+    """Transport, receiver and sender of one connection, and the locks around them."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        receiver: Receiver,
+        sender: Sender,
+        where: str,
+        on_control: Callable[[], None],
+        on_failure: Callable[[], None],
+    ) -> None:
+        self.transport = transport
+        self.receiver = receiver
+        self.sender = sender
+        self.dialect = sender.dialect
+        #: Host, vhost and user, for error messages.
+        self.where = where
+        #: Called without locks before anything is read or written: the connection deals with its own methods.
+        self._on_control: Optional[Callable[[], None]] = on_control
+        #: Called once, without locks, when the link is over.
+        self._on_failure: Optional[Callable[[], None]] = on_failure
+        #: What connection.start said of the server.
+        self.server_properties: Dict[str, Any] = {}
+        self.failure: Optional[Failure] = None
+        self.patience = Patience()
+        #: Seconds between heartbeats, 0 for none.
+        self.heartbeat = 0
+        self._look_at = 0.0  # when a sender looks next, on the monotonic clock
+        self._heard = 0.0  # when something last came, on the monotonic clock
+        self._attended = 0.0  # when this program last waited or looked for it
+        self._beats: Optional[Heartbeats] = None
+        #: Set by the connection when a method that it has to deal with has arrived.
+        self.control = False
+        self._state = threading.Condition(threading.Lock())
+        self._writing = threading.Lock()
+        self._stall: Optional[Deadline] = None  # of the write that the system takes no more of for now
+        self.bytes_in = self.bytes_out = 0
+        self._leading = False
+        self._followers = 0
+        self._closing = False
+        #: Programs inside MethodReader.read_method(): they want all methods, even those that need no handling.
+        self.raw_readers: Deque[None] = deque()
+        #: Channels that are inside batch().
+        self.batches: List[Route] = []
+        self._routes: Dict[int, Route] = {}
+        self._control_route = Route()  # that of channel 0
+        #: Channels that have got methods since they were last looked at; some may be handled already.
+        self.ready: Dict[int, Route] = {}
+
+    # --- routes
+
+    def add_route(self, number: Optional[int], highest: int, route: Route) -> int:
+        """Register a channel under `number`, or under the lowest free one; the number. ValueError if there is none."""
+        with self._state:
+            if number is None:
+                number = next((n for n in range(1, highest + 1) if n not in self._routes), None)
+                if number is None:
+                    raise ValueError("all %d channels of %s are in use" % (highest, self.where))
+            elif number in self._routes:
+                raise ValueError("channel %d of %s is in use" % (number, self.where))
+            self._routes[number] = route
+            if not number:
+                self._control_route = route
+            self.receiver.channels.add(number)
+        return number
+
+    def drop_route(self, number: int) -> None:
+        """The channel is closed on both sides: its number is free again."""
+        with self._state:
+            self._forget(number)
+
+    def retire_route(self, number: int) -> None:
+        """This side is done with the channel: drop what still arrives, and free the number with the close-ok."""
+        with self._state:
+            if number in self._routes:
+                self._routes[number] = Retired(self, number)
+
+    def _forget(self, number: int) -> None:
+        self._routes.pop(number, None)
+        self.ready.pop(number, None)
+        self.receiver.forget(number)
+
+    def _route(self, events: List[Event]) -> None:
+        routes = self._routes
+        with self._state:
+            for channel, method, args, content in events:
+                route = routes.get(channel)
+                if route is not None:
+                    route._arrived(method, args, content)
+            if self._followers:
+                self._state.notify_all()
+        undecoded = self.receiver.reading.undecoded
+        if undecoded:
+            for name, raw in undecoded:
+                LOGGER.warning(
+                    "%s: the field %r could not be read and is left as it came: %s", self.where, name, quote(raw)
+                )
+            undecoded.clear()
+
+    def take_ready(self) -> Optional[Tuple[int, Item]]:
+        """For wait_for(): a method of any channel, with the channel's number. Channels take turns."""
+        while self.ready:
+            number = next(iter(self.ready))
+            route = self.ready.pop(number)
+            if route.method_queue:
+                item = route.method_queue.popleft()
+                if route.method_queue:
+                    self.ready[number] = route
+                return number, item
+        return None
+
+    # --- the end
+
+    def check(self) -> None:
+        """Raise why the link is over, if it is."""
+        if self.failure:
+            raise self.failure.exception(self.where)
+
+    def fail(self, failure: Failure) -> None:
+        """It is over. The first reason given stands; everybody who waits or comes later is told."""
+        if self.failure is None:
+            self.failure = failure
+        self._tear_down()
+
+    def close(self) -> None:
+        """Let go of the socket once it is over; a thread that is still reading from it does so on its way out."""
+        self._closing = True
+        with self._state:
+            leading = self._leading
+        if not leading:
+            self.transport.close()
+
+    def _note(self, exc: BaseException) -> None:
+        """Keep why the link is over, unless a reason is known already."""
+        if self.failure is None:
+            if isinstance(exc, ConnectionLostError):
+                exc._where = self.where
+                self.failure = Failure(type(exc), exc.amqp_reply_code, exc.amqp_reply_text, errno=exc.errno)
+            else:
+                text = "given up: %s came while data was being passed on" % type(exc).__name__
+                self.failure = Failure(ConnectionLostError, 0, text)
+
+    def _tear_down(self) -> None:
+        with self._state:
+            on_failure, self._on_failure, self._on_control = self._on_failure, None, None
+            self._routes, self.ready, self._control_route = {}, {}, Route()
+            self._state.notify_all()
+        if self._beats:
+            self._beats.stop()
+        self.transport.shut()
+        if on_failure:
+            on_failure()
