@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
-Callback = Callable[[Message], Any]
+#: Takes a Message, of whichever client module the program uses.
+Callback = Callable[[Any], Any]
 
 
 _CLOSE = sig_of("channel.close")

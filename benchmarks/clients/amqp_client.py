@@ -1,0 +1,84 @@
+"""py-amqp, the fork of amqplib that Celery uses."""
+
+from __future__ import annotations
+
+from typing import Any, List
+
+import amqp
+
+from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, make_headers
+
+
+class PyAmqp(Client):
+    distribution = "amqp"
+
+    def connect(self, server: Server) -> None:
+        ssl = {"ca_certs": server.ca, "server_hostname": server.host} if server.ca else False
+        self.connection = amqp.Connection("%s:%d" % (server.host, server.port), ssl=ssl)
+        self.connection.connect()
+        self.channel = self.connection.channel()
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def publish(self, task: Task, clock: Clock) -> None:
+        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        with clock:
+            for body in bodies:
+                channel.basic_publish(amqp.Message(body), routing_key=queue)
+            channel.queue_declare(queue, passive=True)
+
+    def publish_headers(self, task: Task, clock: Clock, change: bool = False) -> None:
+        channel, queue, bodies, headers = self.channel, task.queue, task.bodies(), make_headers(task.messages, change)
+        with clock:
+            for body, table in zip(bodies, headers):
+                channel.basic_publish(amqp.Message(body, application_headers=table), routing_key=queue)
+            channel.queue_declare(queue, passive=True)
+
+    def publish_confirmed(self, task: Task, clock: Clock) -> None:
+        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        with clock:
+            for body in bodies:
+                channel.basic_publish_confirm(amqp.Message(body), routing_key=queue)
+
+    def consume(self, task: Task, clock: Clock) -> List[bytes]:
+        connection, count = self.connection, task.messages
+        got: List[bytes] = []
+
+        def callback(msg: Any) -> None:
+            got.append(msg.body)
+
+        with clock:
+            self.channel.basic_consume(task.queue, no_ack=True, callback=callback)
+            while len(got) < count:
+                connection.drain_events()
+        return got
+
+    def consume_ack(self, task: Task, clock: Clock) -> List[bytes]:
+        connection, channel, count = self.connection, self.channel, task.messages
+        got: List[bytes] = []
+
+        def callback(msg: Any) -> None:
+            got.append(msg.body)
+            channel.basic_ack(msg.delivery_tag)
+
+        channel.basic_qos(0, PREFETCH, False)
+        with clock:
+            channel.basic_consume(task.queue, callback=callback)
+            while len(got) < count:
+                connection.drain_events()
+        return got
+
+    def get(self, task: Task, clock: Clock) -> List[bytes]:
+        channel, queue = self.channel, task.queue
+        got: List[bytes] = []
+        with clock:
+            for _ in range(task.messages):
+                msg = channel.basic_get(queue, no_ack=True)
+                if msg is not None:
+                    got.append(msg.body)
+        return got
+
+
+if __name__ == "__main__":
+    main(PyAmqp())

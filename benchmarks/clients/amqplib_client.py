@@ -1,0 +1,104 @@
+"""amqplib, of this checkout."""
+
+from __future__ import annotations
+
+from typing import List
+
+from amqplib.client_0_9_1 import Channel, Connection, Message
+from benchmarks.clients.driver import PREFETCH, WINDOW, Client, Clock, Server, Task, main, make_headers
+
+
+class Amqplib(Client):
+    def connect(self, server: Server) -> None:
+        ssl = {"ca_certs": server.ca} if server.ca else False
+        self.connection = Connection("%s:%d" % (server.host, server.port), ssl=ssl)
+        self.channel: Channel = self.connection.channel()
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def publish(self, task: Task, clock: Clock) -> None:
+        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        with clock:
+            for body in bodies:
+                channel.basic_publish(Message(body), routing_key=queue)
+            channel.queue_declare(queue, passive=True)
+
+    def publish_batch(self, task: Task, clock: Clock) -> None:
+        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        with clock:
+            with channel.batch():
+                for body in bodies:
+                    channel.basic_publish(Message(body), routing_key=queue)
+            channel.queue_declare(queue, passive=True)
+
+    def publish_headers(self, task: Task, clock: Clock, change: bool = False) -> None:
+        channel, queue, bodies, headers = self.channel, task.queue, task.bodies(), make_headers(task.messages, change)
+        with clock:
+            for body, table in zip(bodies, headers):
+                channel.basic_publish(Message(body, application_headers=table), routing_key=queue)
+            channel.queue_declare(queue, passive=True)
+
+    def publish_confirmed(self, task: Task, clock: Clock) -> None:
+        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        channel.confirm_select(window=WINDOW)
+        with clock:
+            for body in bodies:
+                channel.basic_publish(Message(body), routing_key=queue)
+            channel.wait_for_confirms()
+
+    def publish_confirmed_batch(self, task: Task, clock: Clock) -> None:
+        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        channel.confirm_select(window=WINDOW)
+        with clock:
+            with channel.batch():
+                for body in bodies:
+                    channel.basic_publish(Message(body), routing_key=queue)
+            channel.wait_for_confirms()
+
+    def consume(self, task: Task, clock: Clock) -> List[bytes]:
+        channel, count = self.channel, task.messages
+        got: List[bytes] = []
+
+        def callback(msg: Message) -> None:
+            got.append(msg.body)
+
+        with clock:
+            channel.basic_consume(task.queue, no_ack=True, callback=callback)
+            while len(got) < count:
+                channel.wait()
+        return got
+
+    def consume_ack(self, task: Task, clock: Clock) -> List[bytes]:
+        channel, count = self.channel, task.messages
+        got: List[bytes] = []
+
+        def callback(msg: Message) -> None:
+            got.append(msg.body)
+            channel.basic_ack(msg.delivery_tag)
+
+        channel.basic_qos(0, PREFETCH, False)
+        with clock:
+            channel.basic_consume(task.queue, callback=callback)
+            while len(got) < count:
+                channel.wait()
+        return got
+
+    def consume_ack_batch(self, task: Task, clock: Clock) -> List[bytes]:
+        channel = self.channel
+        with channel.batch():
+            return self.consume_ack(task, clock)
+
+    def get(self, task: Task, clock: Clock) -> List[bytes]:
+        channel, queue = self.channel, task.queue
+        got: List[bytes] = []
+        with clock:
+            for _ in range(task.messages):
+                msg = channel.basic_get(queue, no_ack=True)
+                if msg is not None:
+                    got.append(msg.body)
+        return got
+
+
+if __name__ == "__main__":
+    main(Amqplib())

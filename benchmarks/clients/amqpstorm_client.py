@@ -1,0 +1,88 @@
+"""amqpstorm; it has a thread that reads."""
+
+from __future__ import annotations
+
+from typing import Any, List
+
+import amqpstorm
+
+from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, make_headers
+
+
+class Amqpstorm(Client):
+    distribution = "amqpstorm"
+
+    def connect(self, server: Server) -> None:
+        options = {"context": server.context(), "server_hostname": server.host} if server.ca else None
+        self.connection = amqpstorm.Connection(
+            server.host, "guest", "guest", port=server.port, ssl=bool(server.ca), ssl_options=options
+        )
+        self.channel = self.connection.channel()
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def publish(self, task: Task, clock: Clock) -> None:
+        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        with clock:
+            for body in bodies:
+                channel.basic.publish(body, queue)
+            channel.queue.declare(queue, passive=True)
+
+    def publish_headers(self, task: Task, clock: Clock, change: bool = False) -> None:
+        channel, queue, bodies, headers = self.channel, task.queue, task.bodies(), make_headers(task.messages, change)
+        with clock:
+            for body, table in zip(bodies, headers):
+                channel.basic.publish(body, queue, properties={"headers": table})
+            channel.queue.declare(queue, passive=True)
+
+    def publish_confirmed(self, task: Task, clock: Clock) -> None:
+        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        channel.confirm_deliveries()
+        with clock:
+            for body in bodies:
+                channel.basic.publish(body, queue)
+
+    def consume(self, task: Task, clock: Clock) -> List[bytes]:
+        channel, count = self.channel, task.messages
+        got: List[bytes] = []
+
+        def callback(msg: Any) -> None:
+            got.append(msg.body)
+            if len(got) == count:
+                channel.stop_consuming()
+
+        with clock:
+            channel.basic.consume(callback, task.queue, no_ack=True)
+            channel.start_consuming(auto_decode=False)
+        return got
+
+    def consume_ack(self, task: Task, clock: Clock) -> List[bytes]:
+        channel, count = self.channel, task.messages
+        got: List[bytes] = []
+
+        def callback(msg: Any) -> None:
+            got.append(msg.body)
+            msg.ack()
+            if len(got) == count:
+                channel.stop_consuming()
+
+        channel.basic.qos(PREFETCH)
+        with clock:
+            channel.basic.consume(callback, task.queue)
+            channel.start_consuming(auto_decode=False)
+        return got
+
+    def get(self, task: Task, clock: Clock) -> List[bytes]:
+        channel, queue = self.channel, task.queue
+        got: List[bytes] = []
+        with clock:
+            for _ in range(task.messages):
+                msg = channel.basic.get(queue, no_ack=True, auto_decode=False)
+                if msg is not None:
+                    got.append(msg.body)
+        return got
+
+
+if __name__ == "__main__":
+    main(Amqpstorm())

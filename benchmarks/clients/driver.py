@@ -1,0 +1,181 @@
+"""What the drivers have in common: each is a process that does with one library what it is told, and times it.
+
+    python -m benchmarks.clients.pika_client '{"host": "127.0.0.1", "port": 5672, "ca": null}'
+
+reads a task a line from its input, as JSON, and answers each with a line. A task is done on a connection of its own.
+Only what is inside `with clock:` counts: the CPU time of the whole process, threads of the library included, and the
+time on the wall. Bodies are made before it, and looked at after it.
+
+A driver writes what a programmer would who has read the library's documentation, and wants it to be fast. Publishing
+ends with a call that the broker answers, inside the timed part: so the messages have left, whatever the library queues,
+and are at the broker.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import platform
+import ssl
+import sys
+import time
+from importlib import metadata
+from types import TracebackType
+from typing import Any, ClassVar, Dict, List, NamedTuple, Optional, Type
+
+#: Publishes that may be outstanding where a library confirms more than one at a time.
+WINDOW = 1000
+#: Deliveries that may be unacknowledged where each is acknowledged.
+PREFETCH = 1000
+
+
+class Server(NamedTuple):
+    """The broker; `ca` is the file of its certificate authority where TLS is spoken."""
+
+    host: str
+    port: int
+    ca: Optional[str]
+
+    def context(self) -> Optional[ssl.SSLContext]:
+        return ssl.create_default_context(cafile=self.ca) if self.ca else None
+
+
+class Task(NamedTuple):
+    """So many messages of so many octets, to or from a queue; `work` is the method of Client that does it."""
+
+    work: str
+    queue: str
+    messages: int
+    size: int
+
+    def bodies(self) -> List[bytes]:
+        return make_bodies(self.messages, self.size)
+
+
+def make_bodies(count: int, size: int) -> List[bytes]:
+    """Bodies that differ, so that a lost, repeated or mixed up one is noticed."""
+    return [(b"%d " % number).ljust(size, b".") for number in range(count)]
+
+
+def make_headers(count: int, change: bool) -> List[Dict[str, Any]]:
+    """Three application_headers a message, in a dict of its own; `change`: one of the values is another each time."""
+    return [
+        {"tenant": "acme", "attempt": number if change else 1, "trace": "4bf92f3577b34da6a3ce929d0e0e4736"}
+        for number in range(count)
+    ]
+
+
+def digest(bodies: List[bytes]) -> str:
+    """The same for the same bodies in the same order."""
+    whole = hashlib.sha256()
+    for body in bodies:
+        whole.update(b"%d:" % len(body))
+        whole.update(body)
+    return whole.hexdigest()
+
+
+class Clock:
+    """Seconds of CPU and on the wall between the beginning and the end of a with-statement."""
+
+    def __enter__(self) -> None:
+        gc.collect()
+        self.wall = -time.perf_counter()
+        self.cpu = -time.process_time()
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.cpu += time.process_time()
+        self.wall += time.perf_counter()
+
+
+class Client:
+    """One library. What it does not offer stays unimplemented, and is reported as that.
+
+    Works that receive return the bodies, in the order of their arrival.
+    """
+
+    #: What PyPI calls it; '' is nothing that is installed.
+    distribution: ClassVar[str] = ""
+
+    def connect(self, server: Server) -> None:
+        """A connection, and one channel."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def publish(self, task: Task, clock: Clock) -> None:
+        """A new message each, with the operating system before the next is made."""
+        raise NotImplementedError
+
+    def publish_batch(self, task: Task, clock: Clock) -> None:
+        """The same, but the library may gather what it sends."""
+        raise NotImplementedError
+
+    def publish_headers(self, task: Task, clock: Clock, change: bool = False) -> None:
+        """publish(), with make_headers()."""
+        raise NotImplementedError
+
+    def publish_changing_headers(self, task: Task, clock: Clock) -> None:
+        self.publish_headers(task, clock, change=True)
+
+    def publish_confirmed(self, task: Task, clock: Clock) -> None:
+        """Until the broker has confirmed each; at most WINDOW at a time, if the library can do more than one."""
+        raise NotImplementedError
+
+    def publish_confirmed_batch(self, task: Task, clock: Clock) -> None:
+        """The same, but the library may gather what it sends."""
+        raise NotImplementedError
+
+    def consume(self, task: Task, clock: Clock) -> List[bytes]:
+        """Without acknowledgements; a function is called for each."""
+        raise NotImplementedError
+
+    def consume_ack(self, task: Task, clock: Clock) -> List[bytes]:
+        """Each is acknowledged, with the operating system before the next is looked at; PREFETCH at a time."""
+        raise NotImplementedError
+
+    def consume_ack_batch(self, task: Task, clock: Clock) -> List[bytes]:
+        """Each is acknowledged, but the library may gather the acknowledgements."""
+        raise NotImplementedError
+
+    def get(self, task: Task, clock: Clock) -> List[bytes]:
+        """Asked for one by one, without acknowledgements."""
+        raise NotImplementedError
+
+
+def memory(field: str) -> int:
+    """Octets of this process in memory: VmRSS now, VmHWM at most."""
+    with open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) * 1024
+    raise LookupError("/proc/self/status has no %s" % field)
+
+
+def do(client: Client, server: Server, task: Task) -> Dict[str, Any]:
+    """The figures of one task."""
+    clock = Clock()
+    client.connect(server)
+    idle = memory("VmRSS")
+    try:
+        got = getattr(client, task.work)(task, clock)
+    except NotImplementedError:
+        return {"unsupported": True}
+    finally:
+        client.close()
+    result = {"cpu": clock.cpu, "wall": clock.wall, "peak": memory("VmHWM") - idle}
+    if got is not None:
+        return {**result, "count": len(got), "digest": digest(got)}
+    return result
+
+
+def main(client: Client) -> None:
+    """The life of a driver."""
+    server = Server(**json.loads(sys.argv[1]))
+    version = metadata.version(client.distribution) if client.distribution else ""
+    print(json.dumps({"version": version, "python": platform.python_version()}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(do(client, server, Task(**json.loads(line)))), flush=True)

@@ -1,0 +1,88 @@
+"""pika's BlockingConnection."""
+
+from __future__ import annotations
+
+from typing import Any, List
+
+import pika
+
+from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, make_headers
+
+
+class Pika(Client):
+    distribution = "pika"
+
+    def connect(self, server: Server) -> None:
+        context = server.context()
+        options = pika.SSLOptions(context, server.host) if context else None
+        parameters = pika.ConnectionParameters(server.host, server.port, ssl_options=options)
+        self.connection = pika.BlockingConnection(parameters)
+        self.channel = self.connection.channel()
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def publish(self, task: Task, clock: Clock) -> None:
+        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        with clock:
+            for body in bodies:
+                channel.basic_publish("", queue, body)
+            channel.queue_declare(queue, passive=True)
+
+    def publish_headers(self, task: Task, clock: Clock, change: bool = False) -> None:
+        channel, queue, bodies, headers = self.channel, task.queue, task.bodies(), make_headers(task.messages, change)
+        with clock:
+            for body, table in zip(bodies, headers):
+                channel.basic_publish("", queue, body, pika.BasicProperties(headers=table))
+            channel.queue_declare(queue, passive=True)
+
+    def publish_confirmed(self, task: Task, clock: Clock) -> None:
+        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        channel.confirm_delivery()
+        with clock:
+            for body in bodies:
+                channel.basic_publish("", queue, body)
+
+    def consume(self, task: Task, clock: Clock) -> List[bytes]:
+        channel, count = self.channel, task.messages
+        got: List[bytes] = []
+
+        def callback(_channel: Any, _method: Any, _properties: Any, body: bytes) -> None:
+            got.append(body)
+            if len(got) == count:
+                channel.stop_consuming()
+
+        with clock:
+            channel.basic_consume(task.queue, callback, auto_ack=True)
+            channel.start_consuming()
+        return got
+
+    def consume_ack(self, task: Task, clock: Clock) -> List[bytes]:
+        channel, count = self.channel, task.messages
+        got: List[bytes] = []
+
+        def callback(_channel: Any, method: Any, _properties: Any, body: bytes) -> None:
+            got.append(body)
+            channel.basic_ack(method.delivery_tag)
+            if len(got) == count:
+                channel.stop_consuming()
+
+        channel.basic_qos(prefetch_count=PREFETCH)
+        with clock:
+            channel.basic_consume(task.queue, callback)
+            channel.start_consuming()
+        return got
+
+    def get(self, task: Task, clock: Clock) -> List[bytes]:
+        channel, queue = self.channel, task.queue
+        got: List[bytes] = []
+        with clock:
+            for _ in range(task.messages):
+                method, _properties, body = channel.basic_get(queue, auto_ack=True)
+                if method is not None:
+                    got.append(body)
+        return got
+
+
+if __name__ == "__main__":
+    main(Pika())

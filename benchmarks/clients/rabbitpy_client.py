@@ -1,0 +1,80 @@
+"""rabbitpy; it has a thread that reads and writes."""
+
+from __future__ import annotations
+
+import urllib.parse
+from typing import List
+
+import rabbitpy
+
+from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, make_headers
+
+
+class Rabbitpy(Client):
+    distribution = "rabbitpy"
+
+    def connect(self, server: Server) -> None:
+        url = "%s://guest:guest@%s:%d/%%2F" % ("amqps" if server.ca else "amqp", server.host, server.port)
+        if server.ca:
+            url += "?" + urllib.parse.urlencode({"cacertfile": server.ca, "verify": "verify_peer"})
+        self.connection = rabbitpy.Connection(url)
+        self.channel = self.connection.channel()
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def publish(self, task: Task, clock: Clock) -> None:
+        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        with clock:
+            for body in bodies:
+                rabbitpy.Message(channel, body).publish("", queue)
+            rabbitpy.Queue(channel, queue).declare(passive=True)
+
+    def publish_headers(self, task: Task, clock: Clock, change: bool = False) -> None:
+        channel, queue, bodies, headers = self.channel, task.queue, task.bodies(), make_headers(task.messages, change)
+        with clock:
+            for body, table in zip(bodies, headers):
+                rabbitpy.Message(channel, body, {"headers": table}).publish("", queue)
+            rabbitpy.Queue(channel, queue).declare(passive=True)
+
+    def publish_confirmed(self, task: Task, clock: Clock) -> None:
+        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        channel.enable_publisher_confirms()
+        with clock:
+            for body in bodies:
+                rabbitpy.Message(channel, body).publish("", queue)
+
+    def consume(self, task: Task, clock: Clock) -> List[bytes]:
+        count = task.messages
+        got: List[bytes] = []
+        with clock:
+            for msg in rabbitpy.Queue(self.channel, task.queue).consume(no_ack=True):
+                got.append(msg.body)
+                if len(got) == count:
+                    break
+        return got
+
+    def consume_ack(self, task: Task, clock: Clock) -> List[bytes]:
+        count = task.messages
+        got: List[bytes] = []
+        with clock:
+            for msg in rabbitpy.Queue(self.channel, task.queue).consume(prefetch=PREFETCH):
+                got.append(msg.body)
+                msg.ack()
+                if len(got) == count:
+                    break
+        return got
+
+    def get(self, task: Task, clock: Clock) -> List[bytes]:
+        queue = rabbitpy.Queue(self.channel, task.queue)
+        got: List[bytes] = []
+        with clock:
+            for _ in range(task.messages):
+                msg = queue.get(acknowledge=False)
+                if msg is not None:
+                    got.append(msg.body)
+        return got
+
+
+if __name__ == "__main__":
+    main(Rabbitpy())

@@ -1,0 +1,57 @@
+"""What the benchmarks need around them: a virtual environment with the other libraries, and a broker.
+
+Both are kept where the tests keep theirs (AMQPLIB_TEST_CACHE, ~/.cache/amqplib-tests). The broker is a private RabbitMQ
+3.10 on 127.0.0.1, which ends with the benchmark; tests/install_rabbitmq.sh fetches it when it is not there yet.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+from benchmarks.clients.driver import Server
+from tests.brokers import LOOPBACK, Node, Nodes, cache, install
+
+ROOT = Path(__file__).resolve().parents[1]
+REQUIREMENTS = ROOT / "benchmarks" / "requirements.txt"
+SUITE = "bookworm"
+
+
+def peers_python() -> str:
+    """The interpreter of the virtual environment, made or made anew when it is not what requirements.txt says."""
+    venv = cache() / ("benchmarks-" + platform.python_version())
+    python, complete = venv / "bin" / "python", venv / "complete"
+    wanted = REQUIREMENTS.read_text()
+    if not complete.exists() or complete.read_text() != wanted or not python.exists():
+        say("making a virtual environment in %s" % venv)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
+        pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-r", str(REQUIREMENTS)]
+        subprocess.run(pip, check=True, stdout=sys.stderr)
+        complete.write_text(wanted)
+    return str(python)
+
+
+@contextmanager
+def broker(tls: bool = False) -> Iterator[Node]:
+    """A private RabbitMQ."""
+    say("starting RabbitMQ")
+    found = install(SUITE)
+    with Nodes() as nodes:
+        yield nodes.start(found, tls=tls)
+
+
+def server(node: Node, tls: bool = False) -> Server:
+    """Where clients find it. With TLS its certificate is for localhost and for 127.0.0.1."""
+    if not tls:
+        return Server(LOOPBACK, node.port, None)
+    assert node.tls_port
+    assert node.certificates
+    return Server("localhost", node.tls_port, str(node.certificates / "ca.pem"))
+
+
+def say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)

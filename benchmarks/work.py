@@ -1,0 +1,67 @@
+"""What is measured: the rows of the table, and the libraries in its columns."""
+
+from __future__ import annotations
+
+from typing import Dict, List, NamedTuple, Optional
+
+#: Libraries by the name of their driver in benchmarks/clients; the first is ours, and the second what targets refer to.
+LIBRARIES = {
+    "amqplib": "amqplib_client",
+    "py-amqp": "amqp_client",
+    "pika": "pika_client",
+    "amqpstorm": "amqpstorm_client",
+    "rabbitpy": "rabbitpy_client",
+    "floor": "floor",
+}
+OURS, REFERENCE, FLOOR = "amqplib", "py-amqp", "floor"
+PEERS = [name for name in LIBRARIES if name not in (OURS, FLOOR)]
+
+SMALL = 100
+LARGE = 1_000_000
+HUGE = 100_000_000
+
+
+class Row(NamedTuple):
+    """A line of the table."""
+
+    name: str
+    title: str
+    #: The method of benchmarks.clients.driver.Client that does it.
+    work: str
+    #: Messages a measurement; `peers` for those that are a hundred times slower, where that differs.
+    messages: int
+    #: The most that amqplib's CPU time may be, as a share of py-amqp's.
+    target: Optional[float]
+    peers: Optional[int] = None
+    size: int = SMALL
+    #: The row whose figure of py-amqp is the measure, where py-amqp has nothing of the kind.
+    against: str = ""
+    #: The figure is octets of memory instead of time.
+    memory: bool = False
+
+    @property
+    def receives(self) -> bool:
+        return self.work.startswith(("consume", "get"))
+
+    def messages_for(self, library: str, scale: float) -> int:
+        """Messages for this library."""
+        count = self.peers if self.peers and library in PEERS else self.messages
+        return max(1, int(count * scale)) if count > 1 else 1
+
+
+ROWS: List[Row] = [
+    Row("publish", "publish, each sent at once", "publish", 10_000, 0.15),
+    Row("batch", "publish in a batch", "publish_batch", 20_000, 0.065, against="publish"),
+    Row("headers", "publish with three application_headers", "publish_headers", 10_000, 0.20),
+    Row("changing", "... one of them another each time", "publish_changing_headers", 10_000, None),
+    Row("consume", "consume, no acks, a callback each", "consume", 10_000, 0.13),
+    Row("ack", "consume and ack each at once", "consume_ack", 10_000, 0.12),
+    Row("ack-batch", "consume, acks in a batch", "consume_ack_batch", 10_000, None, against="ack"),
+    Row("get", "basic_get", "get", 2_000, 0.40),
+    Row("confirmed", "publish confirmed, 1000 outstanding", "publish_confirmed", 10_000, 0.08, peers=1_000),
+    Row("conf-batch", "... in a batch", "publish_confirmed_batch", 10_000, None, against="confirmed"),
+    Row("1MB-out", "1 MB bodies out", "publish", 40, 0.85, size=LARGE),
+    Row("1MB-in", "1 MB bodies in", "consume", 40, 0.55, size=LARGE),
+    Row("100MB-in", "100 MB body in: memory, times the body", "consume", 1, 1.25, size=HUGE, memory=True),
+]
+BY_NAME: Dict[str, Row] = {row.name: row for row in ROWS}
