@@ -6,7 +6,7 @@ import time
 from typing import Any, Dict, List, Optional
 
 from amqplib.client_0_9_1 import Connection, Message
-from benchmarks.clients.driver import Server, Task, digest, make_bodies, make_headers
+from benchmarks.clients.driver import Server, Task, expected, make_bodies, make_headers
 
 #: Seconds until the broker's count has to be right.
 _PATIENCE = 20
@@ -43,7 +43,7 @@ class Judge:
         if answer.get("unsupported"):
             return
         if receives:
-            if answer["count"] != task.messages or answer["digest"] != digest(make_bodies(task.messages, task.size)):
+            if answer["count"] != task.messages or answer["digest"] != expected(task):
                 raise JudgeError("%s, %s: received %d bodies, not those sent" % (library, task.work, answer["count"]))
             self._expect(0, task, library)
             return

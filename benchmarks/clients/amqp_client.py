@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, List
+from typing import Any
 
 import amqp
 
-from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, make_headers
+from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, make_headers, received
 
 
 class PyAmqp(Client):
@@ -41,9 +41,9 @@ class PyAmqp(Client):
             for body in bodies:
                 channel.basic_publish_confirm(amqp.Message(body), routing_key=queue)
 
-    def consume(self, task: Task, clock: Clock) -> List[bytes]:
+    def consume(self, task: Task, clock: Clock) -> Any:
         connection, count = self.connection, task.messages
-        got: List[bytes] = []
+        got = received(task)
 
         def callback(msg: Any) -> None:
             got.append(msg.body)
@@ -54,9 +54,9 @@ class PyAmqp(Client):
                 connection.drain_events()
         return got
 
-    def consume_ack(self, task: Task, clock: Clock) -> List[bytes]:
+    def consume_ack(self, task: Task, clock: Clock) -> Any:
         connection, channel, count = self.connection, self.channel, task.messages
-        got: List[bytes] = []
+        got = received(task)
 
         def callback(msg: Any) -> None:
             got.append(msg.body)
@@ -69,9 +69,9 @@ class PyAmqp(Client):
                 connection.drain_events()
         return got
 
-    def get(self, task: Task, clock: Clock) -> List[bytes]:
+    def get(self, task: Task, clock: Clock) -> Any:
         channel, queue = self.channel, task.queue
-        got: List[bytes] = []
+        got = received(task)
         with clock:
             for _ in range(task.messages):
                 msg = channel.basic_get(queue, no_ack=True)

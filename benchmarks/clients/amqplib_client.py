@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import List
+from typing import Any
 
 from amqplib.client_0_9_1 import Channel, Connection, Message
-from benchmarks.clients.driver import PREFETCH, WINDOW, Client, Clock, Server, Task, main, make_headers
+from benchmarks.clients.driver import PREFETCH, WINDOW, Client, Clock, Server, Task, main, make_headers, received
 
 
 class Amqplib(Client):
@@ -56,9 +56,9 @@ class Amqplib(Client):
                     channel.basic_publish(Message(body), routing_key=queue)
             channel.wait_for_confirms()
 
-    def consume(self, task: Task, clock: Clock) -> List[bytes]:
+    def consume(self, task: Task, clock: Clock) -> Any:
         channel, count = self.channel, task.messages
-        got: List[bytes] = []
+        got = received(task)
 
         def callback(msg: Message) -> None:
             got.append(msg.body)
@@ -69,9 +69,9 @@ class Amqplib(Client):
                 channel.wait()
         return got
 
-    def consume_ack(self, task: Task, clock: Clock) -> List[bytes]:
+    def consume_ack(self, task: Task, clock: Clock) -> Any:
         channel, count = self.channel, task.messages
-        got: List[bytes] = []
+        got = received(task)
 
         def callback(msg: Message) -> None:
             got.append(msg.body)
@@ -84,14 +84,14 @@ class Amqplib(Client):
                 channel.wait()
         return got
 
-    def consume_ack_batch(self, task: Task, clock: Clock) -> List[bytes]:
+    def consume_ack_batch(self, task: Task, clock: Clock) -> Any:
         channel = self.channel
         with channel.batch():
             return self.consume_ack(task, clock)
 
-    def get(self, task: Task, clock: Clock) -> List[bytes]:
+    def get(self, task: Task, clock: Clock) -> Any:
         channel, queue = self.channel, task.queue
-        got: List[bytes] = []
+        got = received(task)
         with clock:
             for _ in range(task.messages):
                 msg = channel.basic_get(queue, no_ack=True)

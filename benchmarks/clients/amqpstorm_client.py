@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, List
+from typing import Any
 
 import amqpstorm
 
-from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, make_headers
+from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, make_headers, received
 
 
 class Amqpstorm(Client):
@@ -43,9 +43,9 @@ class Amqpstorm(Client):
             for body in bodies:
                 channel.basic.publish(body, queue)
 
-    def consume(self, task: Task, clock: Clock) -> List[bytes]:
+    def consume(self, task: Task, clock: Clock) -> Any:
         channel, count = self.channel, task.messages
-        got: List[bytes] = []
+        got = received(task)
 
         def callback(msg: Any) -> None:
             got.append(msg.body)
@@ -57,9 +57,9 @@ class Amqpstorm(Client):
             channel.start_consuming(auto_decode=False)
         return got
 
-    def consume_ack(self, task: Task, clock: Clock) -> List[bytes]:
+    def consume_ack(self, task: Task, clock: Clock) -> Any:
         channel, count = self.channel, task.messages
-        got: List[bytes] = []
+        got = received(task)
 
         def callback(msg: Any) -> None:
             got.append(msg.body)
@@ -73,9 +73,9 @@ class Amqpstorm(Client):
             channel.start_consuming(auto_decode=False)
         return got
 
-    def get(self, task: Task, clock: Clock) -> List[bytes]:
+    def get(self, task: Task, clock: Clock) -> Any:
         channel, queue = self.channel, task.queue
-        got: List[bytes] = []
+        got = received(task)
         with clock:
             for _ in range(task.messages):
                 msg = channel.basic.get(queue, no_ack=True, auto_decode=False)

@@ -7,6 +7,7 @@ gathers its sends is compared with publish_batch, and so on. All against the sam
 
 from __future__ import annotations
 
+import io
 import socket
 from typing import Any, Dict, List, Tuple
 
@@ -14,7 +15,7 @@ from amqplib.wire.frames import BODY, METHOD, PREFIX
 from amqplib.wire.protocol import Receiver, Sender
 from amqplib.wire.spec import AMQP_0_9_1
 from amqplib.wire.tables import utc_time
-from benchmarks.clients.driver import PREFETCH, WINDOW, Client, Clock, Server, Task, main, make_headers
+from benchmarks.clients.driver import PREFETCH, WINDOW, Client, Clock, Server, Task, main, make_headers, received
 
 #: Octets that are sent, and asked for, at once.
 PIECE = 65536
@@ -110,7 +111,7 @@ class Floor(Client):
 
     # --- in
 
-    def _walk(self, bodies: List[bytes]) -> int:
+    def _walk(self, bodies: Any) -> int:
         """Read once; append the bodies that are whole; how many methods have come."""
         buf, offset, methods = self._rest + self.socket.recv(PIECE), 0, 0
         unpack, size = PREFIX.unpack_from, len(buf)
@@ -127,48 +128,57 @@ class Floor(Client):
         self._rest = buf[offset:]
         return methods
 
-    def consume(self, task: Task, clock: Clock) -> List[bytes]:
-        got: List[bytes] = []
+    def start_consumer(self, task: Task, no_ack: bool = True) -> None:
+        self._send(1, "basic.consume", 0, task.queue, "", False, no_ack, False, False, {})
+
+    def consume(self, task: Task, clock: Clock) -> Any:
+        got = received(task)
         with clock:
-            self._send(1, "basic.consume", 0, task.queue, "", False, True, False, False, {})
+            self.start_consumer(task)
             if task.size > PIECE:
-                return self._long_bodies(task)
+                self._long_bodies(task, got)
             while len(got) < task.messages:
                 self._walk(got)
         return got
 
-    def _long_bodies(self, task: Task) -> List[bytes]:
-        """Bodies of several frames, each of the same size: read until it is whole, then cut and joined."""
-        got: List[bytes] = []
-        pieces: List[bytes] = []
-        buf, room = bytearray(task.size + 65536), self.sender.frame_max - 8
-        held, offset, recv = 0, 0, self.socket.recv_into
+    def _long_bodies(self, task: Task, got: Any) -> None:
+        """Bodies of several frames, the cheapest way of experiments/large_bodies.py."""
+        buf, held, recv = memoryview(bytearray(16 * PIECE)), 0, self.socket.recv_into
+        body = None
         while len(got) < task.messages:
-            if held == len(buf) or (held and offset == held):
-                buf[: held - offset] = buf[offset:held]
-                held, offset = held - offset, 0
-            held += recv(memoryview(buf)[held:])
+            held += recv(buf[held:])
+            offset = 0
             while held - offset >= 8:
                 kind, _channel, length = PREFIX.unpack_from(buf, offset)
                 if offset + 8 + length > held:
                     break
                 if kind == BODY:
-                    pieces.append(bytes(memoryview(buf)[offset + 7 : offset + 7 + length]))
-                    if length < room:
-                        got.append(b"".join(pieces))
-                        pieces = []
+                    body = body or self._room_for(task.size)
+                    body.write(buf[offset + 7 : offset + 7 + length])
+                    if body.tell() == task.size:
+                        got.append(body.getvalue())
+                        body = None
                 offset += 8 + length
-        return got
+            buf[: held - offset] = buf[offset:held]
+            held -= offset
 
-    def consume_ack(self, task: Task, clock: Clock) -> List[bytes]:
-        got: List[bytes] = []
+    @staticmethod
+    def _room_for(size: int) -> io.BytesIO:
+        made = io.BytesIO()
+        made.seek(size - 1)
+        made.write(b"\0")
+        made.seek(0)
+        return made
+
+    def consume_ack(self, task: Task, clock: Clock) -> Any:
+        got = received(task)
         ack = AMQP_0_9_1["basic.ack"]
         acks = [self.sender.method(1, ack, (tag + 1, False)) for tag in range(task.messages)]
         self._send(1, "basic.qos", 0, PREFETCH, False)
         self._await()
         sendall = self.socket.sendall
         with clock:
-            self._send(1, "basic.consume", 0, task.queue, "", False, False, False, False, {})
+            self.start_consumer(task, no_ack=False)
             while len(got) < task.messages:
                 before = len(got)
                 self._walk(got)
@@ -176,22 +186,22 @@ class Floor(Client):
                     sendall(piece)
         return got
 
-    def consume_ack_batch(self, task: Task, clock: Clock) -> List[bytes]:
-        got: List[bytes] = []
+    def consume_ack_batch(self, task: Task, clock: Clock) -> Any:
+        got = received(task)
         ack = AMQP_0_9_1["basic.ack"]
         acks = [self.sender.method(1, ack, (tag + 1, False)) for tag in range(task.messages)]
         self._send(1, "basic.qos", 0, PREFETCH, False)
         self._await()
         with clock:
-            self._send(1, "basic.consume", 0, task.queue, "", False, False, False, False, {})
+            self.start_consumer(task, no_ack=False)
             while len(got) < task.messages:
                 before = len(got)
                 self._walk(got)
                 self.socket.sendall(b"".join(acks[before : len(got)]))
         return got
 
-    def get(self, task: Task, clock: Clock) -> List[bytes]:
-        got: List[bytes] = []
+    def get(self, task: Task, clock: Clock) -> Any:
+        got = received(task)
         frame = self.sender.method(1, AMQP_0_9_1["basic.get"], (0, task.queue, True))
         with clock:
             for number in range(task.messages):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, List
+from typing import Any
 
 import pika
 
-from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, make_headers
+from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, make_headers, received
 
 
 class Pika(Client):
@@ -43,9 +43,9 @@ class Pika(Client):
             for body in bodies:
                 channel.basic_publish("", queue, body)
 
-    def consume(self, task: Task, clock: Clock) -> List[bytes]:
+    def consume(self, task: Task, clock: Clock) -> Any:
         channel, count = self.channel, task.messages
-        got: List[bytes] = []
+        got = received(task)
 
         def callback(_channel: Any, _method: Any, _properties: Any, body: bytes) -> None:
             got.append(body)
@@ -57,9 +57,9 @@ class Pika(Client):
             channel.start_consuming()
         return got
 
-    def consume_ack(self, task: Task, clock: Clock) -> List[bytes]:
+    def consume_ack(self, task: Task, clock: Clock) -> Any:
         channel, count = self.channel, task.messages
-        got: List[bytes] = []
+        got = received(task)
 
         def callback(_channel: Any, method: Any, _properties: Any, body: bytes) -> None:
             got.append(body)
@@ -73,9 +73,9 @@ class Pika(Client):
             channel.start_consuming()
         return got
 
-    def get(self, task: Task, clock: Clock) -> List[bytes]:
+    def get(self, task: Task, clock: Clock) -> Any:
         channel, queue = self.channel, task.queue
-        got: List[bytes] = []
+        got = received(task)
         with clock:
             for _ in range(task.messages):
                 method, _properties, body = channel.basic_get(queue, auto_ack=True)

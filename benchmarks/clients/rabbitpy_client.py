@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import urllib.parse
-from typing import List
+from typing import Any
 
 import rabbitpy
 
-from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, make_headers
+from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, make_headers, received
 
 
 class Rabbitpy(Client):
@@ -44,9 +44,9 @@ class Rabbitpy(Client):
             for body in bodies:
                 rabbitpy.Message(channel, body).publish("", queue)
 
-    def consume(self, task: Task, clock: Clock) -> List[bytes]:
+    def consume(self, task: Task, clock: Clock) -> Any:
         count = task.messages
-        got: List[bytes] = []
+        got = received(task)
         with clock:
             for msg in rabbitpy.Queue(self.channel, task.queue).consume(no_ack=True):
                 got.append(msg.body)
@@ -54,9 +54,9 @@ class Rabbitpy(Client):
                     break
         return got
 
-    def consume_ack(self, task: Task, clock: Clock) -> List[bytes]:
+    def consume_ack(self, task: Task, clock: Clock) -> Any:
         count = task.messages
-        got: List[bytes] = []
+        got = received(task)
         with clock:
             for msg in rabbitpy.Queue(self.channel, task.queue).consume(prefetch=PREFETCH):
                 got.append(msg.body)
@@ -65,9 +65,9 @@ class Rabbitpy(Client):
                     break
         return got
 
-    def get(self, task: Task, clock: Clock) -> List[bytes]:
+    def get(self, task: Task, clock: Clock) -> Any:
         queue = rabbitpy.Queue(self.channel, task.queue)
-        got: List[bytes] = []
+        got = received(task)
         with clock:
             for _ in range(task.messages):
                 msg = queue.get(acknowledge=False)
