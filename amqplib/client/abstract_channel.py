@@ -8,13 +8,14 @@ however many there are.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from types import TracebackType
-from typing import Any, Callable, ClassVar, Collection, Deque, Dict, Optional, Tuple, Type, TypeVar
+from typing import Any, Callable, ClassVar, Collection, Deque, Dict, List, Optional, Tuple, Type, TypeVar
 
 from ..wire.spec import Method, Sig
-from .deadline import NEVER, Deadline
-from .exceptions import AMQPException, AMQPTimeoutError, DialectError, method_name
+from .deadline import NEVER, Deadline, take_lock
+from .exceptions import AMQPException, AMQPTimeoutError, DialectError, NestedCallError, method_name
 from .link import Link
 from .logger import LOGGER
 from .message import decode_body
@@ -44,6 +45,7 @@ class AbstractChannel(Route):
         self._replies: Deque[Item] = deque()
         #: Signatures of the replies that a call is waiting for.
         self._expected: Collection[Sig] = ()
+        self._new_callback: Any = None
         #: Held for a whole call: a reply answers the call before it.
         self._calling = threading.RLock()
 
@@ -62,7 +64,9 @@ class AbstractChannel(Route):
             # what the with-block raised matters more, and most likely is the reason for this
             LOGGER.debug("closing after %s: %s", kind.__name__, exc)
 
-    def close(self, reply_code: int = 0, reply_text: str = "", method_sig: Sig = (0, 0)) -> None:
+    def close(
+        self, reply_code: int = 0, reply_text: str = "", method_sig: Sig = (0, 0), timeout: Optional[float] = None
+    ) -> None:
         """End this."""
         raise NotImplementedError
 
@@ -105,24 +109,48 @@ class AbstractChannel(Route):
         self._flush()
         self._link.send_raw(self._link.sender.method(self._number, self._method(name), args), self)
 
-    def _call(self, name: str, *args: Any, timeout: Optional[float] = None) -> Item:
-        """Send a method and wait for what answers it, for `timeout` or else the connection's reply_timeout."""
+    def _call(self, name: str, *args: Any, timeout: Optional[float] = None, callback: Any = None) -> Item:
+        """Send a method and wait for what answers it, for `timeout` or else the connection's reply_timeout.
+
+        callback: that of the consumer that the call makes.
+        """
         method = self._method(name)
         frame = self._link.sender.method(self._number, method, args)
-        deadline = Deadline(self._link.patience.reply_timeout if timeout is None else timeout)
-        with self._calling:
-            self._link.flush()
-            return self._await(method.replies, frame, deadline, last=name in _LAST)
+        deadline = self._link.patience.answering() if timeout is None else Deadline(timeout)
+        held: List[bool] = []
+        try:
+            if not take_lock(self._calling, deadline, held):
+                text = "%s: %s: another thread's call had no answer within %.3g s"
+                raise AMQPTimeoutError(text % (self._where(), name, deadline.seconds or 0))
+            self._check_callable()
+            self._link.flush(deadline)
+            return self._await(method.replies, frame, deadline, name in _LAST, callback)
+        finally:
+            if held:
+                self._calling.release()
 
-    def _await(self, expected: Collection[Sig], request: bytes, deadline: Deadline = NEVER, last: bool = False) -> Item:
+    def _check_callable(self) -> None:
+        """Raise if there is no calling any more, now that it is this call's turn."""
+
+    def _await(
+        self,
+        expected: Collection[Sig],
+        request: bytes,
+        deadline: Deadline = NEVER,
+        last: bool = False,
+        callback: Any = None,
+    ) -> Item:
         """Send, and wait for one of the replies expected; nothing is sent after the `last`."""
+        if self._expected:
+            raise self._link._nested("waiting for %s" % self._names(self._expected))
+        where = self._where()
         self._replies.clear()
-        self._expected = expected
+        self._expected, self._new_callback = expected, callback
         sent = True  # for all we know: an exception from outside may come at any point
         try:
             try:
                 self._link.send_raw(request, self, last, deadline)
-            except AMQPTimeoutError:
+            except (AMQPTimeoutError, NestedCallError):
                 sent = False  # nothing went
                 raise
             return self._link.wait_for_answer(self._take_reply, deadline)
@@ -130,9 +158,13 @@ class AbstractChannel(Route):
             if sent and not self._link.failure:
                 # the reply may still come, and must not answer the next call
                 self._abandon("%s came while %s was awaited" % (type(exc).__name__, self._names(expected)))
+            if sent and isinstance(exc, AMQPTimeoutError):
+                seconds = time.monotonic() - deadline.began
+                text = "%s: no %s within %.3g s" % (where, self._names(expected), seconds)
+                raise AMQPTimeoutError(text + self._link.patience.excuse()) from None
             raise
         finally:
-            self._expected = ()
+            self._expected, self._new_callback = (), None
 
     def _abandon(self, why: str) -> None:
         """Give up what a reply may still arrive for."""

@@ -18,6 +18,7 @@ from .exceptions import (
     AMQPTimeoutError,
     ChannelClosedError,
     ConnectionLostError,
+    NestedCallError,
 )
 from .logger import LOGGER
 from .message import Message, decode_body
@@ -73,7 +74,6 @@ class Channel(Publishing):
         self.callbacks: Dict[str, Optional[Callback]] = {}
         self.alerts: queue.Queue[Tuple[int, str, Dict[str, Any]]] = queue.Queue()
         self._on_cancel: Dict[str, Callable[[str], Any]] = {}
-        self._new_callback: Optional[Callback] = None
         self._close_sent = self._close_answered = False
         self._deliver = self._METHOD_MAP[_DELIVER]
         self._closed_because = ""
@@ -157,23 +157,27 @@ class Channel(Publishing):
             return item
 
         if allowed is not None and RETURN not in allowed:
-            return self._link.wait_for(take, deadline)
+            return self._link.wait_for(take, deadline, free=True)
         self._waiting.append(None)
         try:
-            return self._link.wait_for(take, deadline)
+            return self._link.wait_for(take, deadline, free=True)
         finally:
             self._waiting.pop()
 
     def _take_reply(self) -> Optional[Item]:
         return self._replies.popleft() if self._replies else self._close_item
 
-    def _call(self, name: str, *args: Any, **kwargs: Any) -> Item:
-        with self._calling:
-            self._check_open()  # a call that this one had to wait for may have closed the channel
-            item = super()._call(name, *args, **kwargs)
-            if item[0] == _CLOSE:
-                self._closed_by_server(item[1])
+    def _call(self, name: str, *args: Any, timeout: Optional[float] = None, callback: Any = None) -> Item:
+        self._check_open()
+        item = super()._call(name, *args, timeout=timeout, callback=callback)
+        if item[0] == _CLOSE:
+            self._closed_by_server(item[1])
+        if self._link.notices:
+            self._link.tell()
         return item
+
+    def _check_callable(self) -> None:
+        self._check_open()  # a call that this one had to wait for may have closed the channel
 
     def _send(self, name: str, *args: Any) -> None:
         self._check_open()
@@ -208,11 +212,15 @@ class Channel(Publishing):
         raise AMQPChannelException(reply_code, reply_text, method_sig, where)
 
     def _agree(self, why: str) -> None:
+        close_ok = self._link.sender.method(self._number, self._method("channel.close_ok"), ())
         try:
-            close_ok = self._link.sender.method(self._number, self._method("channel.close_ok"), ())
-            # the one thing that may follow a close of our own
-            self._link.send_raw(close_ok, None if self._said_last else self, last=True)
-        except (AMQPTimeoutError, ConnectionLostError):
+            if self._said_last:  # our own close, which is the one thing that it may follow
+                self._link.send_raw(close_ok, deadline=Deadline(0))
+            else:
+                self._link.send_last(close_ok, self)
+        except (AMQPTimeoutError, NestedCallError):
+            LOGGER.debug("%s: a close-ok could not be sent", self._where())
+        except ConnectionLostError:
             self._link.check()  # then nobody waits for it, and the connection's end is the larger news
         if self._close_sent and not self._close_answered:
             self._link.retire_route(self._number)
@@ -220,18 +228,26 @@ class Channel(Publishing):
             self._link.drop_route(self._number)
         self._finish(why)
 
-    def close(self, reply_code: int = 0, reply_text: str = "", method_sig: Sig = (0, 0)) -> None:
+    def close(
+        self, reply_code: int = 0, reply_text: str = "", method_sig: Sig = (0, 0), timeout: Optional[float] = None
+    ) -> None:
         """Close the channel; a second time does nothing.
 
-        Once this returns, everything that was sent on the channel has been received by the server.
+        Once this returns, everything that was sent on the channel has been received by the server. AMQPTimeoutError
+        when that is not certain after `timeout` seconds, or the connection's reply_timeout; the channel is over then.
         """
         if self.is_open:
             self._check_open()
             self._close_sent = True
             try:
-                self._call("channel.close", reply_code, reply_text, *method_sig)
+                self._call("channel.close", reply_code, reply_text, *method_sig, timeout=timeout)
             except ValueError:
                 self._close_sent = False  # nothing was
+                raise
+            except (AMQPTimeoutError, NestedCallError) as exc:
+                if self.is_open:  # it has not been sent either
+                    self._close_sent = False
+                    self._abandon("%s came before it could be closed" % type(exc).__name__)
                 raise
             self._link.drop_route(self._number)
             self._finish("by this program")
@@ -240,8 +256,8 @@ class Channel(Publishing):
         if self.is_open:
             if not self._close_sent:
                 close = self._link.sender.method(self._number, self._method("channel.close"), (0, why[:120], 0, 0))
-                with suppress(AMQPTimeoutError, ConnectionLostError):
-                    self._link.send_raw(close, self, last=True)
+                with suppress(ConnectionLostError, ChannelClosedError):
+                    self._link.send_last(close, self)
             self._link.retire_route(self._number)
             self._finish(why)
 
@@ -318,12 +334,7 @@ class Channel(Publishing):
                 raise
             tag = consumer_tag
         else:
-            with self._calling:
-                self._new_callback = callback
-                try:
-                    tag = self._call("basic.consume", *args)[1][0]
-                finally:
-                    self._new_callback = None
+            tag = self._call("basic.consume", *args, callback=callback)[1][0]
         if on_cancel:
             self._on_cancel[tag] = on_cancel
         return tag

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -21,7 +22,7 @@ from .abstract_channel import AbstractChannel
 from .address import DEFAULT_PORT, DEFAULT_TLS_PORT, parse_host
 from .channel import Channel
 from .deadline import Deadline
-from .exceptions import AMQPConnectionException, AMQPTimeoutError, ConnectionLostError
+from .exceptions import AMQPConnectionException, AMQPTimeoutError, ConnectionLostError, NestedCallError
 from .handshake import Handshake
 from .link import Failure, Link
 from .logger import LOGGER
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 __all__ = ["Connection"]
+
+#: Seconds for the system to take our agreement to the end.
+_AT_ONCE = 0.1
 
 _BLOCKED, _UNBLOCKED = sig_of("connection.blocked"), sig_of("connection.unblocked")
 
@@ -159,13 +163,16 @@ class Connection(Handshake):
         if self._link.receiver.error and not self._link.failure:
             self._link.give_up(self._link.receiver.error)
 
-    def wait(self, allowed_methods: Optional[Collection[Sig]] = None) -> Any:
+    def wait(self, allowed_methods: Optional[Collection[Sig]] = None, timeout: Optional[float] = None) -> Any:
         """Handle one method that the server has sent for the connection itself, waiting until there is one.
 
         There is rarely a reason to call this: such methods are also handled in the course of every other call.
+        AMQPTimeoutError after `timeout` seconds of none.
         """
-        result = self.dispatch_method(*self._link.wait_for(lambda: self._take_next(allowed_methods)))
+        item = self._link.wait_for(lambda: self._take_next(allowed_methods), Deadline(timeout), free=True)
+        result = self.dispatch_method(*item)
         self._link.check()  # the method may have been the server's close
+        self._link.tell()
         return result
 
     def _closed_by_server(self, args: Tuple[int, str, int, int]) -> None:
@@ -174,8 +181,8 @@ class Connection(Handshake):
         method_sig = self._link.dialect.sig(class_id, method_id)
         failure = Failure(AMQPConnectionException, reply_code, reply_text, method_sig)
         try:
-            self._link.send(0, self._method("connection.close_ok"), ())
-        except (AMQPTimeoutError, ConnectionLostError) as exc:
+            self._link.send(0, self._method("connection.close_ok"), (), Deadline(_AT_ONCE))
+        except (AMQPTimeoutError, ConnectionLostError, NestedCallError) as exc:
             LOGGER.debug("%s: closed by the server, then %s", self._where(), exc)
         self._link.failure = failure  # the server's words, whatever became of the answer to them
         self._link.fail(failure)
@@ -188,12 +195,12 @@ class Connection(Handshake):
     def _blocked(self, args: Tuple[str]) -> None:
         LOGGER.warning("%s: the server takes no publishes: %s", self._where(), args[0])
         if self.on_blocked:
-            self.on_blocked(args[0])
+            self._link.notices.append(partial(self.on_blocked, args[0]))
 
     def _unblocked(self, args: Tuple[()]) -> None:
         LOGGER.warning("%s: the server takes publishes again", self._where())
         if self.on_unblocked:
-            self.on_unblocked()
+            self._link.notices.append(self.on_unblocked)
 
     def update_secret(self, new_secret: Union[str, bytes], reason: str = "") -> None:
         """Give the server a new password or token for this connection, before the old one expires. Only in 0-9-1."""
@@ -205,24 +212,27 @@ class Connection(Handshake):
         A delivery calls its consumer's callback. What the handler returns.
         """
         channels = self._channels()
-        number, item = self._link.wait_for(self._link.take_ready, Deadline(timeout))
+        number, item = self._link.wait_for(self._link.take_ready, Deadline(timeout), free=True)
         channel = channels.get(number)
         return channel.dispatch_method(*item) if channel else None
 
     # --- the end
 
-    def close(self, reply_code: int = 0, reply_text: str = "", method_sig: Sig = (0, 0)) -> None:
+    def close(
+        self, reply_code: int = 0, reply_text: str = "", method_sig: Sig = (0, 0), timeout: Optional[float] = None
+    ) -> None:
         """Close the connection and all its channels; a second time does nothing.
 
         Once this returns, everything that was sent has been received by the server. It raises when that is
-        not certain: when the server reports an error first, or the connection is lost on the way.
+        not certain: when the server reports an error first, or the connection is lost on the way, or the answer does
+        not come within `timeout` seconds, or the connection's reply_timeout. The connection is over all the same.
         """
         if self.transport is None:
             self._end("it was never made")
             return
         over = "the connection was closed by this program"
         try:
-            self._call("connection.close", reply_code, reply_text, *method_sig)
+            self._call("connection.close", reply_code, reply_text, *method_sig, timeout=timeout)
             # a close of the server's own may have come just before the answer, in one read with it
             self._handle_control()
             self._link.check()

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import time
-from typing import Optional
+from typing import Any, List, Optional
 
-__all__ = ["NEVER", "Deadline"]
+__all__ = ["NEVER", "Deadline", "take_lock"]
+
+#: More seconds than this are for ever: systems do not count that far.
+_FOR_EVER = 1e8
 
 
 class Deadline:
-    """A moment on the monotonic clock; with None seconds it never comes."""
+    """A moment on the monotonic clock; with None seconds it never comes.
 
-    __slots__ = ("_end", "began", "seconds")
+    A `patient` one is for something that the broker owes, and is put off while it blocks the connection: see
+    Patience.put_off(). Others hold whatever happens.
+    """
 
-    def __init__(self, seconds: Optional[float]) -> None:
-        if not (seconds is None or isinstance(seconds, (int, float))):
+    __slots__ = ("_end", "began", "patient", "seconds")
+
+    def __init__(self, seconds: Optional[float], patient: bool = False) -> None:
+        if not (seconds is None or (isinstance(seconds, (int, float)) and seconds == seconds)):  # nan is not itself
             raise ValueError("a timeout is a number of seconds or None, not %r" % (seconds,))
         #: What was asked for, for error messages.
         self.seconds = seconds
+        self.patient = patient
         #: When that was, on time.monotonic().
         self.began = time.monotonic()
-        self._end = None if seconds is None else self.began + seconds
-
-    @classmethod
-    def at(cls, moment: float) -> Deadline:
-        """A moment on time.monotonic()."""
-        deadline = cls(max(0.0, moment - time.monotonic()))
-        deadline._end = moment
-        return deadline
+        self._end = None if seconds is None or seconds > _FOR_EVER else self.began + seconds
 
     def sooner(self, other: Deadline) -> Deadline:
         """The one of the two that comes first."""
@@ -46,9 +47,24 @@ class Deadline:
         """Seconds left, never below 0; None for ever."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
+    def within(self, seconds: float) -> float:
+        """The same, but `seconds` at most."""
+        return seconds if self._end is None else max(0.0, min(seconds, self._end - time.monotonic()))
+
     def expired(self) -> bool:
         """Has the moment come?"""
         return self._end is not None and time.monotonic() >= self._end
 
 
 NEVER = Deadline(None)
+
+
+def take_lock(lock: Any, deadline: Deadline, held: List[bool]) -> bool:
+    """Acquire a lock, and note that in `held`; False when the deadline came first.
+
+    The system's function and the note are one step for Python: a signal handler that raises comes before both or after
+    both. With `held` the caller knows in its `finally` whether there is anything to release.
+    """
+    seconds = deadline.remaining()
+    held.extend(filter(None, map(lock.acquire, (True,), (-1 if seconds is None else seconds,))))
+    return bool(held)

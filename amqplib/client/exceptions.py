@@ -8,6 +8,7 @@
       AMQPChannelException             the channel is over: the server closed it
         ChannelClosedError               ... or it was closed before this call
       DialectError                     what was asked for does not exist in the AMQP version that is spoken
+      NestedCallError                  a call out of the middle of another: by a signal handler, at a wrong moment
       UnconfirmedError                 the server did not confirm messages; it holds them
         ConfirmTimeoutError              ... in time; an AMQPTimeoutError as well
     AMQPTimeoutError                 time is up; a TimeoutError and a socket.timeout
@@ -39,6 +40,7 @@ __all__ = [
     "ConnectionBlockedError",
     "ConnectionLostError",
     "DialectError",
+    "NestedCallError",
     "ProtocolVersionError",
     "UnconfirmedError",
     "method_name",
@@ -156,6 +158,14 @@ class ConnectionBlockedError(AMQPTimeoutError):
 
 class DialectError(AMQPException, NotImplementedError):
     """The AMQP version that is spoken on this connection has no such method or argument. Nothing was sent."""
+
+
+class NestedCallError(AMQPException, RuntimeError):
+    """A call in the middle of another one of the same thread, by a signal handler or a __del__. It did nothing.
+
+    Such a call works while the other one waits. While it is sending or taking in bytes, or on the same channel, it
+    cannot, and waiting for the other one to end would take for ever.
+    """
 
 
 class UnconfirmedError(AMQPException):

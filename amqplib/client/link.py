@@ -4,14 +4,21 @@ There is no reader thread. A thread that waits for something reads for everybody
 meanwhile (followers) are woken when something has come, and one of them takes over when the leader has what
 it wanted. With one thread this is a plain blocking read.
 
-The rules, which everything in amqplib.client keeps:
+The rules, which everything in amqplib.client keeps, and most of which are asserted where they could be broken:
 
-1. `_state` guards the routes, the leader's flag and the failure, and is held for dictionary and queue operations
-   only: never across a read, a write or code of the program.
+1. `_state` guards the routes, the leader and the failure, and is held for dictionary and queue operations only:
+   never across a read, a write or code of the program.
 2. `_writing` is held across a write, so that frames never mix. When the system takes no more, whoever writes reads
-   meanwhile, so that two full buffers do not wait for each other; no code of the program runs in there.
+   meanwhile, so that two full buffers do not wait for each other.
 3. Only the leader reads from the transport and touches the receiver's buffer.
-4. After `fail()` nothing is read or written any more, and everybody who waits or comes later is told why.
+4. Code of the program runs only where no lock is held: callbacks in wait() and drain_events(), and what the connection
+   has to tell (on_blocked) where those, basic_publish() or a call have nothing locked any more (`Routes.tell`).
+5. Locks are taken in the order: a channel's own (_calling, _publishing, _flushing), `_writing`, `_state`.
+6. After `fail()` nothing is read or written any more, and everybody who waits or comes later is told why.
+7. Whoever waits has a deadline, and holds to it whatever else goes on. None is for ever, and the caller's choice.
+8. An exception may come out of nowhere at any point (Ctrl-C), and a signal handler may call anything here while its
+   thread is in the middle of something else. So a lock is taken by `with`, or by `take_lock`; what a thread is in the
+   middle of is noted (`_leader`, `_taking_in`, `_mid_write`), and such a call gets an error where it cannot be served.
 """
 
 from __future__ import annotations
@@ -19,15 +26,16 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from functools import partial
-from typing import Any, Optional, Sequence, Tuple, Type, Union
+from typing import Any, List, Optional, Sequence, Tuple, Type, Union
 
 from ..wire.errors import PeerError, ProtocolHeaderReceived
 from ..wire.spec import Method
-from .deadline import NEVER, Deadline
+from .deadline import NEVER, Deadline, take_lock
 from .exceptions import (
     AMQPTimeoutError,
     ConnectionBlockedError,
     ConnectionLostError,
+    NestedCallError,
     ProtocolVersionError,
 )
 from .heartbeat import HEARTBEAT_FRAME, Heartbeats
@@ -39,6 +47,11 @@ __all__ = ["Failure", "Link"]
 
 #: Seconds after which a program that only sends looks whether the server has something to say.
 _LOOK_EVERY = 0.05
+
+#: Seconds for the system to take what nobody has the time to wait for.
+_AT_ONCE = 0.1
+
+_NOW = Deadline(0)
 
 
 class Link(Reading):
@@ -59,9 +72,17 @@ class Link(Reading):
         after that of the connection itself."""
         self._write(data, route, last, deadline)
 
+    def send_last(self, data: bytes, route: Route) -> None:
+        """Send the last frame of a route, if the system takes it at once; else it goes before the next write."""
+        try:
+            self._write(data, route, True, Deadline(_AT_ONCE))
+        except (AMQPTimeoutError, NestedCallError):
+            self._owed.append((data, route))
+
     def send_heartbeat(self) -> None:
-        """Send a heartbeat, and do nothing else: not even hear what has come."""
-        self._write(HEARTBEAT_FRAME, look=False)
+        """Send a heartbeat, unless something else is being sent, or nothing can be."""
+        if self._stall is None and self.transport.await_room(_NOW, reading=False)[1]:
+            self._write(HEARTBEAT_FRAME, look=False)
 
     def start_heartbeats(self, interval: int) -> None:
         """Send heartbeats from now on, and expect them."""
@@ -85,15 +106,13 @@ class Link(Reading):
                     self._look_around()
                 if self.control:
                     self._handle_control()
-            with self._writing:
-                self.check()
-                late = route is not None and (route._said_last or self._control_route._said_last)
-                if not late:
-                    self._write_all(data, deadline)
-                    self.bytes_out += len(data) if isinstance(data, bytes) else sum(map(len, data))
-                    if last and route is not None:
-                        route._said_last = True
-            if late and route is not None:
+            if deadline is NEVER:
+                # whoever has it has a write_timeout, too
+                with self._writing:
+                    sent = self._write_now(data, route, last, deadline)
+            else:
+                sent = self._write_in_turn(data, route, last, deadline)
+            if not sent and route is not None:
                 route._too_late()
         except ConnectionLostError as exc:
             self._note(exc)
@@ -106,15 +125,44 @@ class Link(Reading):
                 self._tear_down()
             raise
 
-    def await_unblocked(self) -> None:
-        """Wait until the broker takes publishes again; ConnectionBlockedError after the blocked_timeout."""
+    def _write_in_turn(
+        self, data: Union[bytes, Sequence[Piece]], route: Optional[Route], last: bool, deadline: Deadline
+    ) -> bool:
+        """The same with a deadline that comes even if another thread writes, and cannot go on."""
+        held: List[bool] = []
         try:
-            self.wait_for(lambda: True if self.patience.blocked is None else None, self.patience.unblocking())
-        except AMQPTimeoutError as exc:
-            if self.patience.blocked is None:
-                raise
-            text = "%s: nothing was published%s" % (self.where, self.patience.excuse())
-            raise ConnectionBlockedError(text) from exc
+            while not take_lock(self._writing, self.patience.put_off(deadline), held):
+                self.check()
+                if self.patience.put_off(deadline).expired():
+                    raise self._taken_nothing(deadline)
+            return self._write_now(data, route, last, deadline)
+        finally:
+            if held:
+                self._writing.release()
+
+    def _write_now(
+        self, data: Union[bytes, Sequence[Piece]], route: Optional[Route], last: bool, deadline: Deadline
+    ) -> bool:
+        """With `_writing` held. False when nothing may be sent any more."""
+        if self._mid_write:
+            raise self._nested("sending")
+        self.check()
+        if route is not None and (route._said_last or self._control_route._said_last):
+            return False
+        self._mid_write = True
+        try:
+            while self._owed:
+                owed, its_route = self._owed[0]
+                self._write_all(owed, deadline)
+                its_route._said_last = True
+                self._owed.popleft()
+            self._write_all(data, deadline)
+            self.bytes_out += len(data) if isinstance(data, bytes) else sum(map(len, data))
+            if last and route is not None:
+                route._said_last = True
+        finally:
+            self._mid_write = False
+        return True
 
     def _write_all(self, data: Union[bytes, Sequence[Piece]], deadline: Deadline) -> None:
         wait = self._stalled if deadline is NEVER else partial(self._stalled, deadline)
@@ -126,32 +174,49 @@ class Link(Reading):
         except AMQPTimeoutError:
             raise  # nothing went
         except BaseException as exc:
-            # Ctrl-C as well: half a frame may be out, and nothing may follow it, so the lock is kept
-            self._note(exc)
+            self._note(exc)  # Ctrl-C as well: half a frame may be out, and nothing may follow it
             raise
         finally:
             self._stall = None
 
     def _stalled(self, deadline: Deadline = NEVER) -> None:
         """The system takes no more for now: wait until it does, and read what comes meanwhile."""
-        if self._stall is None:
-            self._stall = deadline.sooner(Deadline(self.patience.write_timeout))
+        stall = self._stall
+        if stall is None:
+            stall = self._stall = self.patience.writing()
+        own = self.transport.sock.gettimeout()
         while True:
             self.check()  # another thread may have closed it
             if self.receiver.error:
                 raise ConnectionLostError(0, "the peer broke the protocol: %s" % self.receiver.error)
-            with self._state:
-                nobody_reads = not self._leading
-            until = self.patience.put_off(self._stall)
-            readable, writable = self.transport.await_room(until.sooner(Deadline(_LOOK_EVERY)), nobody_reads)
+            until = self.patience.put_off(deadline).sooner(self.patience.put_off(stall))
+            readable, writable = self.transport.await_room(until.sooner(Deadline(_LOOK_EVERY)), self._leader is None)
             if readable:
                 self._look()
+            elif self._leader is None:
+                self._check_silence(0.0)
             if writable:
                 return
-            if until.expired():
-                seconds = time.monotonic() - until.began
-                text = "%s has taken no data for %.3g s" % (self.transport.address, seconds)
-                raise AMQPTimeoutError(text + self.patience.excuse())
+            if until.expired() or (own is not None and time.monotonic() - stall.began >= own):
+                raise self._taken_nothing(stall)
+
+    def _taken_nothing(self, since: Deadline) -> AMQPTimeoutError:
+        seconds = time.monotonic() - since.began
+        text = "%s has taken no data for %.3g s" % (self.transport.address, seconds)
+        return AMQPTimeoutError(text + self.patience.excuse())
+
+    def await_unblocked(self) -> None:
+        """Wait until the broker takes publishes again; ConnectionBlockedError after the blocked_timeout."""
+        self.tell()
+        try:
+            self.wait_for(
+                lambda: True if self.patience.blocked is None else None, self.patience.unblocking(), free=True
+            )
+        except AMQPTimeoutError as exc:
+            if self.patience.blocked is None:
+                raise
+            text = "%s: nothing was published%s" % (self.where, self.patience.excuse())
+            raise ConnectionBlockedError(text) from exc
 
     def _hear_last_words(self) -> None:
         """A server says why before it goes, and a program that only sends may not have read that yet."""
@@ -165,8 +230,9 @@ class Link(Reading):
         if not isinstance(error, ProtocolHeaderReceived):
             close = self.dialect["connection.close"]
             class_id, method_id = error.sig
-            with suppress(AMQPTimeoutError, ConnectionLostError):  # it is over either way, and for this reason
-                self.send(0, close, (error.reply_code, str(error)[:120], class_id, method_id))
+            # it is over either way, and for this reason
+            with suppress(AMQPTimeoutError, ConnectionLostError, NestedCallError):
+                self.send(0, close, (error.reply_code, str(error)[:120], class_id, method_id), Deadline(_AT_ONCE))
             kind: Type[ConnectionLostError] = ConnectionLostError
             text = "the peer broke the protocol: %s" % error
         else:

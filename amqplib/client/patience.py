@@ -44,13 +44,23 @@ class Patience:
         self._ended = time.monotonic()
         self.blocked = None
 
+    def answering(self) -> Deadline:
+        """For the answer to a call."""
+        return Deadline(self.reply_timeout, patient=True)
+
+    def writing(self) -> Deadline:
+        """For the system to take what is written."""
+        return Deadline(self.write_timeout, patient=True)
+
     def unblocking(self) -> Deadline:
         """For the end of the present block."""
         deadline = Deadline(self.blocked_timeout)
         return deadline.later(self._began - deadline.began)
 
     def put_off(self, deadline: Deadline) -> Deadline:
-        """The deadline, later by as much of the latest block as falls behind its beginning."""
+        """The deadline; a patient one later by as much of the latest block as falls behind its beginning."""
+        if not deadline.patient:
+            return deadline
         end = self._ended if self.blocked is None else time.monotonic()
         pause = end - max(self._began, deadline.began)
         if pause <= 0:

@@ -10,13 +10,13 @@ import queue
 import threading
 from collections import deque
 from contextlib import contextmanager, suppress
-from typing import Any, Callable, ClassVar, Deque, Dict, Iterator, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, ClassVar, Deque, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from ..wire.spec import Sig, sig_of
 from .channel_methods import ChannelMethods
 from .confirms import Confirms, Settled, Unsafe
-from .deadline import Deadline
-from .exceptions import AMQPException, AMQPTimeoutError, ConfirmTimeoutError, UnconfirmedError
+from .deadline import NEVER, Deadline
+from .exceptions import AMQPException, AMQPTimeoutError, ConfirmTimeoutError, NestedCallError, UnconfirmedError
 from .link import Link
 from .logger import LOGGER
 from .message import GenericContent, Message, decode_body, encode_body
@@ -53,7 +53,10 @@ class Publishing(ChannelMethods):
         self._gathered: Optional[Deque[bytes]] = None
         self._gathered_size = 0
         self._flushing = threading.RLock()
-        self._publishing = threading.Lock()  # in confirm mode, so that tags are counted in the order of sending
+        self._flush_begun = False
+        # in confirm mode, so that tags are counted in the order of sending; and is one between the two?
+        self._publishing = threading.RLock()
+        self._counting = False
 
     # --- in
 
@@ -104,10 +107,15 @@ class Publishing(ChannelMethods):
         args = self._ticket(ticket), exchange, routing_key, mandatory, immediate
         method = self._method("basic.publish")
         frames = self._link.sender.content_pieces(self._number, method, args, msg.properties, body)
+        tag = None
         if self._confirms is None:
             self._emit(frames)
-            return None
-        return self._publish_counted(self._confirms, frames, msg, (exchange, routing_key, body) if mandatory else None)
+        else:
+            its_way = (exchange, routing_key, body) if mandatory else None
+            tag = self._publish_counted(self._confirms, frames, msg, its_way)
+        if self._link.notices:
+            self._link.tell()
+        return tag
 
     # --- batches
 
@@ -152,22 +160,28 @@ class Publishing(ChannelMethods):
             with suppress(AMQPTimeoutError):  # the program's own, on the socket: they stay gathered
                 self._flush()
 
-    def _flush(self) -> None:
+    def _flush(self, deadline: Deadline = NEVER) -> None:
         gathered = self._gathered
         if not gathered or not self.is_open:
             return
         with self._flushing:
-            self._gathered_size = 0
-            pieces = []
-            with suppress(IndexError):  # until it is empty; other threads may append meanwhile
-                while True:
-                    pieces.append(gathered.popleft())
-            data = b"".join(pieces)
+            if self._flush_begun:
+                raise self._link._nested("sending a batch")
+            self._flush_begun = True
+            pieces: List[bytes] = []
             try:
-                self._link.send_raw(data, self)
-            except AMQPTimeoutError:
-                gathered.appendleft(data)  # nothing went
+                self._gathered_size = 0
+                with suppress(IndexError):  # until it is empty; other threads may append meanwhile
+                    pieces.extend(iter(gathered.popleft, None))
+                self._link.send_raw(b"".join(pieces), self, deadline=deadline)
+            except (AMQPTimeoutError, NestedCallError):
+                gathered.extendleft(reversed(pieces))  # nothing went
                 raise
+            except BaseException as exc:  # Ctrl-C: did they go?
+                self._abandon("%s came while a batch was being sent" % type(exc).__name__)
+                raise
+            finally:
+                self._flush_begun = False
 
     # --- publisher confirms (class confirm, 0-9-1; https://www.rabbitmq.com/docs/confirms)
 
@@ -208,21 +222,29 @@ class Publishing(ChannelMethods):
         mandatory: Optional[Tuple[str, str, bytes]],
     ) -> int:
         with self._publishing:
+            if self._counting:
+                raise self._link._nested("publishing")
             while confirms.full():
-                self._wait_until(lambda: not confirms.full(), Deadline(self._link.patience.reply_timeout))
+                self._wait_until(lambda: not confirms.full(), self._link.patience.answering())
             self._check_open()
+            self._counting = True
             tag = confirms.sent(msg, mandatory)
             try:
                 self._emit(frames)
-            except AMQPTimeoutError:
+            except (AMQPTimeoutError, NestedCallError):
                 confirms.take_back(tag)  # nothing went
                 raise
+            except BaseException as exc:  # Ctrl-C: did it go? Then the server has counted it, and otherwise not
+                self._abandon("%s came while a message was being published" % type(exc).__name__)
+                raise
+            finally:
+                self._counting = False
             return tag
 
-    def _wait_until(self, done: Callable[[], bool], deadline: Deadline) -> None:
+    def _wait_until(self, done: Callable[[], bool], deadline: Deadline, free: bool = False) -> None:
         """Let methods arrive until `done`, or the server closes the channel, which raises."""
         self._check_open()
-        self._link.wait_for(lambda: True if done() or self._close_item else None, deadline)
+        self._link.wait_for(lambda: True if done() or self._close_item else None, deadline, free)
         if not done():
             self._check_open()
 
@@ -246,7 +268,7 @@ class Publishing(ChannelMethods):
         """Wait until `done`; raise what `collect` then says is not safe."""
         kind, cause = UnconfirmedError, None
         try:
-            self._wait_until(done, deadline)
+            self._wait_until(done, deadline, free=True)
         except AMQPTimeoutError:
             kind = ConfirmTimeoutError
         except AMQPException as exc:

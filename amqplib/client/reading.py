@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import threading
 import time
 from typing import Callable, Optional, TypeVar
 
 from .deadline import NEVER, Deadline
-from .exceptions import AMQPTimeoutError, ConnectionLostError
+from .exceptions import AMQPTimeoutError, ConnectionLostError, NestedCallError
 from .routes import Routes
 
 __all__ = ["Reading"]
+
+#: Seconds after which whoever waits looks again. Nothing depends on it, unless an exception from outside (Ctrl-C) has
+#: kept a leader from telling that it goes, or a signal handler has read what the wait that it interrupted is for.
+_LOOK_AGAIN = 1.0
 
 T = TypeVar("T")
 
@@ -18,122 +23,155 @@ T = TypeVar("T")
 class Reading(Routes):
     """The part of Link that reads."""
 
-    def flush(self) -> None:
+    def flush(self, deadline: Deadline = NEVER) -> None:
         """Send what channels have gathered: something is about to wait."""
         for route in list(self.batches):
-            route._flush()
+            route._flush(deadline)
 
-    def wait_for(self, take: Callable[[], Optional[T]], deadline: Deadline = NEVER) -> T:
-        """Read, or let another thread read, until `take()` (called with `_state` held) gives something."""
+    def wait_for(self, take: Callable[[], Optional[T]], deadline: Deadline = NEVER, free: bool = False) -> T:
+        """Read, or let another thread read, until `take()` (called with `_state` held) gives something.
+
+        free: the caller holds no locks, so functions of the program that are due are called meanwhile.
+        """
         if self.batches:
-            self.flush()
-        state = self._state
-        with state:
-            while True:
-                found = take()
-                if found is not None:
-                    return found
-                if not self._leading:
-                    break
-                self._follow(deadline)
-            self._leading = True
-        try:
-            return self._lead(take, deadline)
-        finally:
-            self._lead_no_more()
+            self.flush(deadline)
+        while True:
+            found = self._wait(take, deadline)
+            if found is not None:
+                return found
+            # What the connection itself has to hear waits until here, so that what came before it is handled first.
+            if self.control:
+                self._handle_control()
+            self.check()
+            if free:
+                self.tell()
 
     def wait_for_answer(self, take: Callable[[], Optional[T]], deadline: Deadline) -> T:
-        """The same for something that the broker owes; time in which it has blocked the connection does not count."""
+        """The same for something that the broker owes: a patient deadline is put off while the broker blocks."""
         until = deadline
         while True:
             try:
                 return self.wait_for(take, until)
-            except AMQPTimeoutError as exc:
+            except AMQPTimeoutError:
                 later = self.patience.put_off(deadline)
                 if later.expired() or not until.expired():  # or it was the program's own timeout, on the socket
-                    raise AMQPTimeoutError(str(exc) + self.patience.excuse()) from None
+                    raise
                 until = later
+
+    def _wait(self, take: Callable[[], Optional[T]], deadline: Deadline) -> Optional[T]:
+        """What `take()` gives; None when there is something for the connection to hear first, or it is over."""
+        led = False
+        try:
+            with self._state:
+                while True:
+                    found = take()
+                    if found is not None or self.control or self.failure:
+                        return found
+                    me = threading.get_ident()
+                    if self._leader is None:
+                        led = True
+                        self._leader = me
+                        break
+                    if self._leader == me:  # this is a signal handler's call, in the middle of a wait
+                        if self._taking_in:
+                            raise self._nested("receiving")
+                        break
+                    if deadline.expired():
+                        raise self._nothing_came(deadline.seconds)
+                    self._follow(deadline)
+            return self._lead(take, deadline)
+        finally:
+            if led:
+                self._leader = None
+                self._lead_no_more()
 
     def _lead_no_more(self) -> None:
         with self._state:
-            self._leading = False
             if self._followers:
-                self._state.notify_all()
+                self._changed.notify_all()
         if self._closing:
             self.transport.close()
 
     def _follow(self, deadline: Deadline) -> None:
         self._followers += 1
         try:
-            if not self._state.wait(deadline.remaining()) and deadline.expired():
-                raise AMQPTimeoutError("nothing came from %s within %.3g s" % (self.where, deadline.seconds or 0))
+            self._changed.wait(deadline.within(_LOOK_AGAIN))
         finally:
             self._followers -= 1
 
-    def _lead(self, take: Callable[[], Optional[T]], deadline: Deadline) -> T:
+    def _lead(self, take: Callable[[], Optional[T]], deadline: Deadline) -> Optional[T]:
+        since = time.monotonic()
+        away = since - self._attended
         while True:
-            # What the connection itself has to hear waits until here, so that what came before it is handled first.
-            if self.control:
-                self._handle_control()
-            self.check()
-            self._read(deadline)
+            if self._read(deadline, since, away):
+                since = time.monotonic()
+            away = 0.0
             with self._state:
                 found = take()
-            if found is not None:
+            if found is not None or self.control or self.failure:
                 return found
+            if deadline.expired():  # whatever else comes all the time
+                raise self._nothing_came(deadline.seconds)
 
-    def _read(self, deadline: Deadline) -> None:
+    def _read(self, deadline: Deadline, since: float, away: float) -> bool:
+        """Wait for bytes, for a while, and take them in; True when there were some.
+
+        since: when this wait began, or last had something. away: how long the program had not looked before that.
+        """
         try:
+            seconds = deadline.within(_LOOK_AGAIN)
             if self.heartbeat:
-                self._await_bytes_or_notice_silence(deadline)
-            else:
-                self.transport.await_bytes(deadline)
-            self._take_in()
+                seconds = max(0.0, min(seconds, self._heard + 2 * self.heartbeat - time.monotonic()))
+            came = self.transport.readable(seconds) and self._take_in()
+            self._attended = now = time.monotonic()
+            if not came:
+                own = self.transport.sock.gettimeout()
+                if own is not None and now - since >= own:
+                    raise self._nothing_came(own)
+                if deadline.expired():
+                    raise self._nothing_came(deadline.seconds)
+                self._check_silence(away)
+            return came
         except ConnectionLostError as exc:
-            self._note(exc)
+            self._note(exc, self._away(away))
             self._tear_down()
-            if exc._where:
-                raise
-            self.check()  # another thread closed it, and says why
+            self.check()
+            raise
         except BaseException:
             if self.failure:
                 self._tear_down()
             raise
 
-    def _await_bytes_or_notice_silence(self, deadline: Deadline) -> None:
+    def _nothing_came(self, seconds: Optional[float]) -> AMQPTimeoutError:
+        return AMQPTimeoutError("nothing came from %s within %.3g s" % (self.where, seconds or 0))
+
+    def _nested(self, doing: str) -> NestedCallError:
+        text = "a call in the middle of %s in the same thread: from a signal handler or a __del__ that came just then"
+        return NestedCallError(0, text % doing, (0, 0), self.where)
+
+    def _check_silence(self, away: float) -> None:
         """A peer that has been silent for two heartbeat intervals is lost (0-9-1, section 4.2.7)."""
-        silence = self._silence()
-        try:
-            self.transport.await_bytes(deadline.sooner(silence))
-        except AMQPTimeoutError:
-            if not silence.expired():
-                raise
-            raise self._silent() from None
-        finally:
-            self._attended = time.monotonic()
+        silent = time.monotonic() - self._heard
+        if self.heartbeat and silent >= 2 * self.heartbeat:
+            text = "the peer has been silent for %.1f s, with a heartbeat of %d s agreed on%s"
+            text %= silent, self.heartbeat, self._away(away)
+            raise ConnectionLostError(0, text, errno=errno.ETIMEDOUT)
 
-    def _silence(self) -> Deadline:
-        return Deadline.at(self._heard + 2 * self.heartbeat)
-
-    def _silent(self) -> ConnectionLostError:
-        now = time.monotonic()
-        text = "the peer has been silent for %.1f s, with a heartbeat of %d s agreed on" % (
-            (now - self._heard, self.heartbeat)
-        )
-        away = now - self._attended
-        if away > self.heartbeat:
-            text += "; this program was busy elsewhere for the last %.1f s" % away
-        return ConnectionLostError(0, text, errno=errno.ETIMEDOUT)
+    def _away(self, seconds: float) -> str:
+        """What to say of a program that has had no eye on the connection: it may be the reason."""
+        if not self.heartbeat or seconds <= self.heartbeat:
+            return ""
+        return "; this program had been busy elsewhere for %.1f s, with a heartbeat of %d s" % (seconds, self.heartbeat)
 
     def _take_in(self) -> bool:
         """Read what has come, and pass it on; False when nothing has."""
+        self._taking_in = True
         try:
             data = self.transport.receive()
             if not data:
                 return False
             self.bytes_in += len(data)
-            if self.heartbeat:
-                self._heard = time.monotonic()
+            self._heard = time.monotonic()
             self._route(self.receiver.receive(data))
             if self.receiver.error:
                 self.control = True
@@ -141,25 +179,30 @@ class Reading(Routes):
         except BaseException as exc:  # Ctrl-C between the socket and the queues: bytes would be missing
             self._note(exc)
             raise
+        finally:
+            self._taking_in = False
 
     def _look(self, over: bool = False) -> bool:
         """Read what has come, without waiting: False when there is nothing, or another thread reads anyway."""
-        with self._state:
-            if self._leading or self.receiver.error or (self.failure and not over):
-                return False
-            self._leading = True
+        led = False
         try:
+            with self._state:
+                if self._leader is not None or self.receiver.error or (self.failure and not over):
+                    return False
+                led = True
+                self._leader = threading.get_ident()
             return self._take_in()
         finally:
-            self._lead_no_more()
+            if led:
+                self._leader = None
+                self._lead_no_more()
 
     def _look_around(self) -> None:
         """A program that only sends hears what the server says, and that it says nothing."""
-        if not self._look() and self.heartbeat and not self._leading:
-            silence = self._silence()
-            if silence.expired():
-                raise self._silent()
-        self._attended = time.monotonic()
+        now = time.monotonic()
+        if not self._look() and self._leader is None:
+            self._check_silence(now - self._attended)
+        self._attended = now
 
     def _handle_control(self) -> None:
         self.control = False

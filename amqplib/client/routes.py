@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, NoReturn, Optional, Tuple, Type
 
 from ..wire.errors import quote
 from ..wire.protocol import Event, Receiver, Sender
 from ..wire.spec import Method, Sig
-from .deadline import Deadline
+from .deadline import NEVER, Deadline
 from .exceptions import AMQPConnectionException, ConnectionLostError
 from .heartbeat import Heartbeats
 from .logger import LOGGER
@@ -35,7 +36,7 @@ class Route:
         """Keep a method that has arrived. Called by the leader, in order, with `_state` held."""
         raise NotImplementedError
 
-    def _flush(self) -> None:
+    def _flush(self, deadline: Deadline = NEVER) -> None:
         """Send what batch() has gathered."""
 
     def _too_late(self) -> NoReturn:
@@ -104,17 +105,20 @@ class Routes:
         #: Seconds between heartbeats, 0 for none.
         self.heartbeat = 0
         self._look_at = 0.0  # when a sender looks next, on the monotonic clock
-        self._heard = 0.0  # when something last came, on the monotonic clock
-        self._attended = 0.0  # when this program last waited or looked for it
+        self._heard = self._attended = time.monotonic()  # when something last came; when this program last waited
         self._beats: Optional[Heartbeats] = None
-        #: Set by the connection when a method that it has to deal with has arrived.
+        #: Set when there is something that the connection has to deal with: a method, or a breach of the protocol.
         self.control = False
-        self._state = threading.Condition(threading.Lock())
-        self._writing = threading.Lock()
-        self._stall: Optional[Deadline] = None  # of the write that the system takes no more of for now
-        self.bytes_in = self.bytes_out = 0
-        self._leading = False
+        #: Functions of the program to be called, with their arguments, where no lock is held.
+        self.notices: Deque[Callable[[], Any]] = deque()
+        self._leader: Optional[int] = None  # the thread that reads, by threading.get_ident()
+        self._taking_in = False  # is it between the socket and the queues?
         self._followers = 0
+        self._mid_write = False
+        self._stall: Optional[Deadline] = None  # of the write that the system takes no more of for now
+        self._owed: Deque[Tuple[bytes, Route]] = deque()  # each the last of its route, to go before the next write
+        self.bytes_in = self.bytes_out = 0
+        self._make_locks()
         self._closing = False
         #: Programs inside MethodReader.read_method(): they want all methods, even those that need no handling.
         self.raw_readers: Deque[None] = deque()
@@ -124,6 +128,13 @@ class Routes:
         self._control_route = Route()  # that of channel 0
         #: Channels that have got methods since they were last looked at; some may be handled already.
         self.ready: Dict[int, Route] = {}
+
+    def _make_locks(self) -> None:
+        # They can be taken again by a thread that has them: a signal handler of the program's that comes at the wrong
+        # moment gets an error (see `interrupted`), instead of waiting for what it has interrupted.
+        self._state = threading.RLock()
+        self._changed = threading.Condition(self._state)
+        self._writing = threading.RLock()
 
     # --- routes
 
@@ -159,6 +170,7 @@ class Routes:
         self.receiver.forget(number)
 
     def _route(self, events: List[Event]) -> None:
+        assert self._taking_in  # rule 3
         routes = self._routes
         with self._state:
             for channel, method, args, content in events:
@@ -166,7 +178,7 @@ class Routes:
                 if route is not None:
                     route._arrived(method, args, content)
             if self._followers:
-                self._state.notify_all()
+                self._changed.notify_all()
         undecoded = self.receiver.reading.undecoded
         if undecoded:
             for name, raw in undecoded:
@@ -187,6 +199,15 @@ class Routes:
                 return number, item
         return None
 
+    def tell(self) -> None:
+        """Call the program's functions that are due. Nothing may be locked: they may do what they want."""
+        while self.notices:
+            try:
+                notice = self.notices.popleft()
+            except IndexError:
+                return  # another thread calls it
+            notice()
+
     # --- the end
 
     def check(self) -> None:
@@ -203,17 +224,14 @@ class Routes:
     def close(self) -> None:
         """Let go of the socket once it is over; a thread that is still reading from it does so on its way out."""
         self._closing = True
-        with self._state:
-            leading = self._leading
-        if not leading:
+        if self._leader is None:
             self.transport.close()
 
-    def _note(self, exc: BaseException) -> None:
+    def _note(self, exc: BaseException, hint: str = "") -> None:
         """Keep why the link is over, unless a reason is known already."""
         if self.failure is None:
             if isinstance(exc, ConnectionLostError):
-                exc._where = self.where
-                self.failure = Failure(type(exc), exc.amqp_reply_code, exc.amqp_reply_text, errno=exc.errno)
+                self.failure = Failure(type(exc), exc.amqp_reply_code, exc.amqp_reply_text + hint, errno=exc.errno)
             else:
                 text = "given up: %s came while data was being passed on" % type(exc).__name__
                 self.failure = Failure(ConnectionLostError, 0, text)
@@ -222,7 +240,7 @@ class Routes:
         with self._state:
             on_failure, self._on_failure, self._on_control = self._on_failure, None, None
             self._routes, self.ready, self._control_route = {}, {}, Route()
-            self._state.notify_all()
+            self._changed.notify_all()
         if self._beats:
             self._beats.stop()
         self.transport.shut()

@@ -14,6 +14,7 @@ import errno
 import math
 import select
 import socket
+import time
 import weakref
 from collections import deque
 from contextlib import suppress
@@ -38,7 +39,8 @@ Piece = Union[bytes, memoryview]
 #: What a writer calls when the system takes no more for now; it raises AMQPTimeoutError when there is no more time.
 Wait = Callable[[], None]
 
-_NOW = Deadline(0)
+#: Seconds of a single wait: what systems count in milliseconds has an end.
+_LONGEST = 3600.0
 
 #: Not on Windows, where writing waits by itself.
 _DONT_WAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
@@ -98,22 +100,25 @@ class Transport:
 
     def await_bytes(self, deadline: Deadline) -> None:
         """Wait until receive() has something. AMQPTimeoutError at the deadline, or at the socket's own timeout."""
+        began = time.monotonic()
+        while not self.readable(deadline.within(_LONGEST)):
+            own = self.sock.gettimeout()
+            if deadline.expired() or (own is not None and time.monotonic() - began >= own):
+                within = deadline.seconds if deadline.expired() else own
+                raise AMQPTimeoutError("nothing came from %s within %.3g s" % (self.address, within or 0))
+
+    def readable(self, seconds: float) -> bool:
+        """Wait until receive() has something; False after so many seconds, or at the socket's own timeout."""
         try:
-            if self._cooperative:
-                came = self._peek(deadline)
-            else:
-                came = self._ready(deadline, reading=True)[0]
+            return self._peek(seconds) if self._cooperative else self._ready(seconds, reading=True)[0]
         except OSError as exc:
             raise self._lost(exc) from exc
-        if not came:
-            within = deadline.seconds if deadline.expired() else self.sock.gettimeout()
-            raise AMQPTimeoutError("nothing came from %s within %.3g s" % (self.address, within or 0))
 
     def receive(self) -> bytes:
         """Whatever has arrived; b"" if that is nothing that can be used yet. Does not wait."""
         try:
             waits = self._cooperative or self.sock.gettimeout() is not None  # whatever the flags say
-            if waits and not self._ready(_NOW, reading=True)[0]:
+            if waits and not self._ready(0, reading=True)[0]:
                 return b""
             data = self.sock.recv(_CHUNK, _DONT_WAIT)
         except (socket.timeout, BlockingIOError):
@@ -125,10 +130,9 @@ class Transport:
             raise ConnectionLostError(0, text, errno=errno.ECONNRESET)
         return data
 
-    def _peek(self, deadline: Deadline) -> bool:
+    def _peek(self, seconds: float) -> bool:
         own = self.sock.gettimeout()
-        times = [seconds for seconds in (deadline.remaining(), own) if seconds is not None]
-        self.sock.settimeout(min(times) if times else None)
+        self.sock.settimeout(seconds if own is None else min(seconds, own))
         try:
             self.sock.recv(1, socket.MSG_PEEK)
         except (socket.timeout, BlockingIOError):
@@ -181,6 +185,8 @@ class Transport:
     def _send_some(self, left: Deque[Piece]) -> int:
         if self._cooperative:
             return self._at_once(self.sock.send, left[0])
+        if self.sock.gettimeout() is not None and not self._ready(0, writing=True)[1]:
+            return 0  # the system would wait, whatever the flags say, and nobody would read meanwhile
         if len(left) == 1:
             return self.sock.send(left[0], _DONT_WAIT)
         return self.sock.sendmsg(list(islice(left, _PIECES)), [], _DONT_WAIT)
@@ -214,21 +220,22 @@ class Transport:
     def await_room(self, deadline: Deadline, reading: bool) -> Tuple[bool, bool]:
         """Wait until something can be read, if `reading`, or written: (readable, writable), both False in the end."""
         try:
-            return self._ready(deadline, reading=reading, writing=True)
+            return self._ready(deadline.within(_LONGEST), reading=reading, writing=True)
         except OSError as exc:
             raise self._lost(exc) from exc
 
     # --- both
 
-    def _ready(self, deadline: Deadline, reading: bool = False, writing: bool = False) -> Tuple[bool, bool]:
+    def _ready(self, seconds: float, reading: bool = False, writing: bool = False) -> Tuple[bool, bool]:
         if self.sock.fileno() < 0:
             raise OSError(errno.EBADF, "the program has closed the socket")
-        times = [seconds for seconds in (deadline.remaining(), self.sock.gettimeout()) if seconds is not None]
-        seconds = min(times) if times else None
+        own = self.sock.gettimeout()
+        if own is not None and own < seconds:
+            seconds = own
         if hasattr(select, "poll"):
             poller = select.poll()
             poller.register(self.sock, (select.POLLIN if reading else 0) | (select.POLLOUT if writing else 0))
-            found = dict(poller.poll(None if seconds is None else math.ceil(seconds * 1000)))
+            found = dict(poller.poll(math.ceil(seconds * 1000)))
             bits = found.get(self.sock.fileno(), 0)
             over = bits & ~(select.POLLIN | select.POLLOUT)  # an error: reading or writing will tell which
             return bool(reading and (bits & select.POLLIN or over)), bool(writing and (bits & select.POLLOUT or over))

@@ -23,6 +23,7 @@ from .exceptions import (
     ConnectionBlockedError,
     ConnectionLostError,
     DialectError,
+    NestedCallError,
     ProtocolVersionError,
     UnconfirmedError,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "ConnectionLostError",
     "DialectError",
     "Message",
+    "NestedCallError",
     "ProtocolVersionError",
     "UnconfirmedError",
 ]

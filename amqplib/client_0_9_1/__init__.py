@@ -18,6 +18,7 @@ from ..client.exceptions import (
     ConnectionBlockedError,
     ConnectionLostError,
     DialectError,
+    NestedCallError,
     ProtocolVersionError,
     UnconfirmedError,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "ConnectionLostError",
     "DialectError",
     "Message",
+    "NestedCallError",
     "ProtocolVersionError",
     "UnconfirmedError",
 ]

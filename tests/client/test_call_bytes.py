@@ -317,7 +317,7 @@ def test_a_granted_ticket_is_the_default_of_all_calls(peer: Peer, ch: amqp.Chann
 
 SIGNATURES = {
     "__init__": "connection, channel_id=None, auto_decode=True",
-    "close": "reply_code=0, reply_text='', method_sig=(0, 0)",
+    "close": "reply_code=0, reply_text='', method_sig=(0, 0), timeout=None",
     "flow": "active",
     "access_request": "realm, exclusive=False, passive=False, active=False, write=False, read=False",
     "exchange_declare": "exchange, type, passive=False, durable=False, auto_delete=True, internal=False, nowait=False, "
