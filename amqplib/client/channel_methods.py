@@ -12,12 +12,12 @@ DialectError where the AMQP version that is spoken has no such method.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Literal, Optional, Sequence, Tuple, Union, overload
+from typing import Any, Dict, Literal, Optional, Tuple, overload
 
 from . import advice
 from .abstract_channel import AbstractChannel
 from .logger import LOGGER
-from .transport import Piece
+from .transport import Data
 
 __all__ = ["Arguments", "ChannelMethods"]
 
@@ -33,7 +33,7 @@ class ChannelMethods(AbstractChannel):
         """Raise why the channel is over, if it is."""
         raise NotImplementedError
 
-    def _emit(self, frames: Union[bytes, Sequence[Piece]]) -> None:
+    def _emit(self, frames: Data) -> None:
         """Send, or gather in batch(), frames that nothing answers."""
         raise NotImplementedError
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from functools import partial
-from typing import Any, List, Optional, Sequence, Tuple, Type, Union
+from typing import Any, List, Optional, Tuple, Type
 
 from ..wire.errors import PeerError, ProtocolHeaderReceived
 from ..wire.spec import Method
@@ -39,14 +39,11 @@ from .exceptions import (
     ProtocolVersionError,
 )
 from .heartbeat import HEARTBEAT_FRAME, Heartbeats
-from .reading import Reading
+from .reading import LOOK_EVERY, Reading
 from .routes import Failure, Route
-from .transport import Piece
+from .transport import Data
 
 __all__ = ["Failure", "Link"]
-
-#: Seconds after which a program that only sends looks whether the server has something to say.
-_LOOK_EVERY = 0.05
 
 #: Seconds for the system to take what nobody has the time to wait for.
 _AT_ONCE = 0.1
@@ -59,30 +56,19 @@ class Link(Reading):
 
     def send(self, channel: int, method: Method, args: Tuple[Any, ...], deadline: Deadline = NEVER) -> None:
         """Send a method; every byte is with the system when this returns."""
-        self._write(self.sender.method(channel, method, args), deadline=deadline)
-
-    def send_raw(
-        self,
-        data: Union[bytes, Sequence[Piece]],
-        route: Optional[Route] = None,
-        last: bool = False,
-        deadline: Deadline = NEVER,
-    ) -> None:
-        """Send frames that were made before, as bytes or in pieces. Of a `route`, nothing goes after its `last`, nor
-        after that of the connection itself."""
-        self._write(data, route, last, deadline)
+        self.send_raw(self.sender.method(channel, method, args), deadline=deadline)
 
     def send_last(self, data: bytes, route: Route) -> None:
         """Send the last frame of a route, if the system takes it at once; else it goes before the next write."""
         try:
-            self._write(data, route, True, Deadline(_AT_ONCE))
+            self.send_raw(data, route, True, Deadline(_AT_ONCE))
         except (AMQPTimeoutError, NestedCallError):
             self._owed.append((data, route))
 
     def send_heartbeat(self) -> None:
         """Send a heartbeat, unless something else is being sent, or nothing can be."""
         if self._stall is None and self.transport.await_room(_NOW, reading=False)[1]:
-            self._write(HEARTBEAT_FRAME, look=False)
+            self.send_raw(HEARTBEAT_FRAME, look=False)
 
     def start_heartbeats(self, interval: int) -> None:
         """Send heartbeats from now on, and expect them."""
@@ -90,19 +76,19 @@ class Link(Reading):
         self.heartbeat = interval
         self._beats = Heartbeats(self, interval / 2)
 
-    def _write(
+    def send_raw(
         self,
-        data: Union[bytes, Sequence[Piece]],
+        data: Data,
         route: Optional[Route] = None,
         last: bool = False,
         deadline: Deadline = NEVER,
         look: bool = True,
     ) -> None:
+        """Send frames that were made before. Of a `route`, nothing goes after its `last`, nor after that of the
+        connection itself. `look`: hear now and then what the server says, too."""
         try:
             if look:
-                now = time.monotonic()
-                if now >= self._look_at:
-                    self._look_at = now + _LOOK_EVERY
+                if time.monotonic() >= self._look_at:
                     self._look_around()
                 if self.control:
                     self._handle_control()
@@ -125,9 +111,7 @@ class Link(Reading):
                 self._tear_down()
             raise
 
-    def _write_in_turn(
-        self, data: Union[bytes, Sequence[Piece]], route: Optional[Route], last: bool, deadline: Deadline
-    ) -> bool:
+    def _write_in_turn(self, data: Data, route: Optional[Route], last: bool, deadline: Deadline) -> bool:
         """The same with a deadline that comes even if another thread writes, and cannot go on."""
         held: List[bool] = []
         try:
@@ -140,37 +124,32 @@ class Link(Reading):
             if held:
                 self._writing.release()
 
-    def _write_now(
-        self, data: Union[bytes, Sequence[Piece]], route: Optional[Route], last: bool, deadline: Deadline
-    ) -> bool:
+    def _write_now(self, data: Data, route: Optional[Route], last: bool, deadline: Deadline) -> bool:
         """With `_writing` held. False when nothing may be sent any more."""
         if self._mid_write:
             raise self._nested("sending")
-        self.check()
+        if self.failure:
+            self.check()
         if route is not None and (route._said_last or self._control_route._said_last):
             return False
         self._mid_write = True
         try:
             while self._owed:
                 owed, its_route = self._owed[0]
-                self._write_all(owed, deadline)
+                self._write(owed, deadline)
                 its_route._said_last = True
                 self._owed.popleft()
-            self._write_all(data, deadline)
-            self.bytes_out += len(data) if isinstance(data, bytes) else sum(map(len, data))
+            self._write(data, deadline)
             if last and route is not None:
                 route._said_last = True
         finally:
             self._mid_write = False
         return True
 
-    def _write_all(self, data: Union[bytes, Sequence[Piece]], deadline: Deadline) -> None:
-        wait = self._stalled if deadline is NEVER else partial(self._stalled, deadline)
+    def _write(self, data: Data, deadline: Deadline) -> None:
         try:
-            if isinstance(data, bytes):
-                self.transport.write(data, wait)
-            else:
-                self.transport.write_pieces(data, wait)
+            wait = self._stalled if deadline is NEVER else partial(self._stalled, deadline)
+            self.bytes_out += self.transport.write(data, wait)
         except AMQPTimeoutError:
             raise  # nothing went
         except BaseException as exc:
@@ -190,7 +169,7 @@ class Link(Reading):
             if self.receiver.error:
                 raise ConnectionLostError(0, "the peer broke the protocol: %s" % self.receiver.error)
             until = self.patience.put_off(deadline).sooner(self.patience.put_off(stall))
-            readable, writable = self.transport.await_room(until.sooner(Deadline(_LOOK_EVERY)), self._leader is None)
+            readable, writable = self.transport.await_room(until.sooner(Deadline(LOOK_EVERY)), self._leader is None)
             if readable:
                 self._look()
             elif self._leader is None:

@@ -25,6 +25,9 @@ def _names(fields: Tuple[Tuple[str, str], ...]) -> FrozenSet[str]:
     return frozenset(name for name, _ in fields)
 
 
+_BASIC_NAMES = _names(content.BASIC.fields)
+
+
 class GenericContent:
     """What all contents share: `properties`, a plain dict, of the names and types in PROPERTIES."""
 
@@ -39,8 +42,10 @@ class GenericContent:
 
     def __init__(self, **props: Any) -> None:
         if props:
-            names = _names(tuple(self.PROPERTIES))
-            props = {name: value for name, value in props.items() if name in names}
+            fields = self.PROPERTIES
+            names = _BASIC_NAMES if fields is content.BASIC.fields else _names(tuple(fields))
+            if not names.issuperset(props):
+                props = {name: value for name, value in props.items() if name in names}
         self.properties = props
 
     def __eq__(self, other: object) -> bool:
@@ -141,6 +146,8 @@ class Message(GenericContent):
 def encode_body(msg: GenericContent) -> bytes:
     """The bytes to send for `msg.body`. ValueError when there are none."""
     body = getattr(msg, "body", None)
+    if isinstance(body, bytes):
+        return body
     if isinstance(body, str):
         encoding = msg.properties.get("content_encoding")
         if encoding is None:
@@ -151,8 +158,6 @@ def encode_body(msg: GenericContent) -> bytes:
             return body.encode(encoding)
         except (LookupError, TypeError):
             raise ValueError("content_encoding: %r is not an encoding known to Python" % (encoding,)) from None
-    if isinstance(body, bytes):
-        return body
     if isinstance(body, (bytearray, memoryview)):
         return bytes(body)
     raise ValueError("body: %r is neither str nor bytes" % type(body).__name__)

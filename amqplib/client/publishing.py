@@ -10,7 +10,7 @@ import queue
 import threading
 from collections import deque
 from contextlib import contextmanager, suppress
-from typing import Any, Callable, ClassVar, Deque, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, ClassVar, Deque, Dict, Iterator, List, Optional, Tuple
 
 from ..wire.spec import Sig, sig_of
 from .channel_methods import ChannelMethods
@@ -21,7 +21,7 @@ from .link import Link
 from .logger import LOGGER
 from .message import GenericContent, Message, decode_body, encode_body
 from .routes import Item
-from .transport import Piece
+from .transport import Data
 
 __all__ = ["RETURN", "SETTLING", "Publishing"]
 
@@ -100,21 +100,22 @@ class Publishing(ChannelMethods):
         """
         if not isinstance(msg, GenericContent):
             raise ValueError("msg: %r is not a Message" % type(msg).__name__)
-        self._check_open()
-        if self._link.patience.blocked is not None:
-            self._link.await_unblocked()
+        if not self.is_open or self._close_item:
+            self._check_open()
+        link = self._link
+        if link.patience.blocked is not None:
+            link.await_unblocked()
         body = encode_body(msg)
-        args = self._ticket(ticket), exchange, routing_key, mandatory, immediate
-        method = self._method("basic.publish")
-        frames = self._link.sender.content_pieces(self._number, method, args, msg.properties, body)
+        args = self.default_ticket if ticket is None else ticket, exchange, routing_key, mandatory, immediate
+        frames = link.sender.publish(self._number, args, msg.properties, body)
         tag = None
         if self._confirms is None:
             self._emit(frames)
         else:
             its_way = (exchange, routing_key, body) if mandatory else None
             tag = self._publish_counted(self._confirms, frames, msg, its_way)
-        if self._link.notices:
-            self._link.tell()
+        if link.notices:
+            link.tell()
         return tag
 
     # --- batches
@@ -147,7 +148,7 @@ class Publishing(ChannelMethods):
                 self._gathered = None
                 self._link.batches.remove(self)
 
-    def _emit(self, frames: Union[bytes, Sequence[Piece]]) -> None:
+    def _emit(self, frames: Data) -> None:
         gathered = self._gathered
         if gathered is None or not isinstance(frames, bytes):
             if gathered:
@@ -217,7 +218,7 @@ class Publishing(ChannelMethods):
     def _publish_counted(
         self,
         confirms: Confirms,
-        frames: Union[bytes, Sequence[Piece]],
+        frames: Data,
         msg: GenericContent,
         mandatory: Optional[Tuple[str, str, bytes]],
     ) -> int:

@@ -11,7 +11,10 @@ from .deadline import NEVER, Deadline
 from .exceptions import AMQPTimeoutError, ConnectionLostError, NestedCallError
 from .routes import Routes
 
-__all__ = ["Reading"]
+__all__ = ["LOOK_EVERY", "Reading"]
+
+#: Seconds after which a program that only sends looks whether the server has something to say.
+LOOK_EVERY = 0.05
 
 #: Seconds after which whoever waits looks again. Nothing depends on it, unless an exception from outside (Ctrl-C) has
 #: kept a leader from telling that it goes, or a signal handler has read what the wait that it interrupted is for.
@@ -200,6 +203,7 @@ class Reading(Routes):
     def _look_around(self) -> None:
         """A program that only sends hears what the server says, and that it says nothing."""
         now = time.monotonic()
+        self._look_at = now + LOOK_EVERY
         if not self._look() and self._leader is None:
             self._check_silence(now - self._attended)
         self._attended = now

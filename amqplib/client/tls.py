@@ -13,12 +13,12 @@ import errno
 import socket
 import ssl
 import threading
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from .address import Address
 from .deadline import Deadline
 from .exceptions import AMQPTimeoutError, ConnectionLostError
-from .transport import Piece, Transport, Wait
+from .transport import Data, Transport, Wait
 
 __all__ = ["TLSTransport", "make_context"]
 
@@ -131,12 +131,10 @@ class TLSTransport(Transport):
             raise ConnectionLostError(0, text, errno=errno.ECONNRESET)
         return b"".join(pieces)
 
-    def write_pieces(self, pieces: Sequence[Piece], wait: Wait) -> None:
-        """Encrypt all of the pieces and hand them to the system."""
-        self.write(b"".join(pieces), wait)
-
-    def write(self, data: bytes, wait: Wait) -> None:
-        """Encrypt `data` and hand all of it to the system."""
+    def write(self, data: Data, wait: Wait) -> int:
+        """Encrypt `data` and hand all of it to the system; how many octets that was before."""
+        if not isinstance(data, bytes):
+            data = b"".join(data)
         with self._session:
             self._tls.write(data)
             # With whatever reading has left to be answered (key updates): records go out in the order they were made.
@@ -146,3 +144,4 @@ class TLSTransport(Transport):
         except AMQPTimeoutError as exc:
             # the session has moved on, so this can't be taken back as on a plain connection
             raise ConnectionLostError(0, str(exc), errno=errno.ETIMEDOUT) from exc
+        return len(data)

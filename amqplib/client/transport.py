@@ -36,6 +36,9 @@ _PIECES = 1000
 #: Bytes, or a view of some: both have a length in octets.
 Piece = Union[bytes, memoryview]
 
+#: What is written at one go.
+Data = Union[bytes, Sequence[Piece]]
+
 #: What a writer calls when the system takes no more for now; it raises AMQPTimeoutError when there is no more time.
 Wait = Callable[[], None]
 
@@ -143,25 +146,29 @@ class Transport:
 
     # --- out
 
-    def write(self, data: bytes, wait: Wait) -> None:
-        """Hand all of `data` to the system; `wait()` is called when it takes no more for now.
+    def write(self, data: Data, wait: Wait) -> int:
+        """Hand all of `data` to the system, without copying it; how many octets that was. `wait()` is called when the
+        system takes no more for now.
 
         AMQPTimeoutError means that not a byte of it went and all is usable. After any other exception part of it
         may have gone, so the connection has to be given up.
         """
+        if not isinstance(data, bytes):
+            return self._write_pieces(data, wait)
         try:
             sent = self._at_once(self.sock.send, data) if self._cooperative else self.sock.send(data, _DONT_WAIT)
         except OSError as exc:
             sent = self._none_sent(exc, 0)
-        if sent < len(data):
+        size = len(data)
+        if sent < size:
             self._write_rest(deque([memoryview(data)[sent:]]), sent, wait)
+        return size
 
-    def write_pieces(self, pieces: Sequence[Piece], wait: Wait) -> None:
-        """The same for data in pieces, which are not copied."""
-        if hasattr(self.sock, "sendmsg") or self._cooperative:
-            self._write_rest(deque(pieces), 0, wait)
-        else:  # not every system's sockets have it
-            self.write(b"".join(pieces), wait)
+    def _write_pieces(self, pieces: Sequence[Piece], wait: Wait) -> int:
+        if not hasattr(self.sock, "sendmsg") and not self._cooperative:  # not every system's sockets have it
+            return self.write(b"".join(pieces), wait)
+        self._write_rest(deque(pieces), 0, wait)
+        return sum(map(len, pieces))
 
     def _write_rest(self, left: Deque[Piece], sent: int, wait: Wait) -> None:
         stalled = False

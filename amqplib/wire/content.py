@@ -24,20 +24,24 @@ _HEADER = struct.Struct(">HHQ")  # class id, weight (always 0), body size
 _FLAGS_PER_WORD = 15
 
 
-def _wire_order(given: Tuple[Tuple[int, int, str, Callable[..., bytes]], Any]) -> int:
-    return given[0][0]
+#: Bytes of the presence flags, and the names and encoders of the properties in wire order.
+_Plan = Tuple[bytes, Tuple[Tuple[str, Callable[[Any], bytes]], ...]]
+
+#: Plans kept by one codec before it begins again.
+_MAX_PLANS = 512
 
 
 class PropertyCodec:
     """Property lists of one class: 15 presence flags a word, bit 0 of a word saying that another follows."""
 
-    __slots__ = ("_decoders", "_encoders", "_known", "fields")
+    __slots__ = ("_decoders", "_encoders", "_known", "_plans", "fields")
 
     def __init__(self, fields: Sequence[Tuple[str, str]]) -> None:
         #: (name, type) in wire order.
         self.fields = tuple(fields)
         self._decoders: List[Tuple[int, str, Callable[..., Tuple[Any, int]]]] = []
-        self._encoders: Dict[str, Tuple[int, int, str, Callable[..., bytes]]] = {}
+        self._encoders: List[Tuple[int, str, Callable[[Any], bytes]]] = []
+        self._plans: Dict[Tuple[str, ...], _Plan] = {}
         self._known = 0
         for index, (name, kind) in enumerate(self.fields):
             # flag words are kept as one number, 16 bits a word, the first word lowest
@@ -46,31 +50,37 @@ class PropertyCodec:
             self._known |= flag
             one = codecs.FIELD_CODECS[kind]
             self._decoders.append((flag, name, one.decode))
-            self._encoders[name] = index, flag, name, one.encode
+            self._encoders.append((flag, name, one.encode))
 
     def encode(self, properties: Mapping[str, Any]) -> bytes:
         """Flags and values. Unknown names and None values are left out; LocalError names a value that does not fit."""
-        known = self._encoders
-        given = [(known[name], value) for name, value in properties.items() if name in known and value is not None]
-        if len(given) > 1:
-            given.sort(key=_wire_order)
-        flags, values = 0, [b""]
-        for (_, flag, name, encode), value in given:
+        names = tuple(properties)
+        flags, fields = self._plans.get(names) or self._plan(names)
+        values = [flags]
+        for name, encode in fields:
+            value = properties[name]
+            if value is None:
+                return self.encode({name: value for name, value in properties.items() if value is not None})
             try:
                 values.append(encode(value))
             except codecs.MISFITS as exc:
                 raise LocalError("%s: %s" % (name, exc)) from None
-            flags |= flag
-        if flags <= 0xFFFF:
-            values[0] = _WORD.pack(flags)
-            return b"".join(values)
-        words = [_WORD.pack(flags & 0xFFFE)]
-        while flags > 0xFFFF:
-            words[-1] = _WORD.pack(flags & 0xFFFE | 1)
-            flags >>= 16
-            words.append(_WORD.pack(flags & 0xFFFE))
-        values[0] = b"".join(words)
         return b"".join(values)
+
+    def _plan(self, names: Tuple[str, ...]) -> _Plan:
+        """How properties of these names are written. Programs use few combinations of them."""
+        known = [(flag, name, encode) for flag, name, encode in self._encoders if name in names]
+        flags = sum(flag for flag, _, _ in known)
+        words = [flags & 0xFFFE]
+        while flags > 0xFFFF:
+            words[-1] |= 1
+            flags >>= 16
+            words.append(flags & 0xFFFE)
+        plan = b"".join(map(_WORD.pack, words)), tuple((name, encode) for _, name, encode in known)
+        if len(self._plans) >= _MAX_PLANS:
+            self._plans.clear()
+        self._plans[names] = plan
+        return plan
 
     def decode(self, buf: bytes, offset: int, end: int, reading: tables.Reading) -> Dict[str, Any]:
         """The properties present. PeerError 502 for a list that ends early or sets flags we know no name for."""

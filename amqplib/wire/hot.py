@@ -26,7 +26,7 @@ from .tables import Reading
 __all__ = ["AckWriter", "DeliveryReader", "PublishWriter"]
 
 #: Entries of a memory before it is emptied and begun again.
-_BOUND = 512
+_BOUND = 4096
 
 #: Property bytes longer than this are not worth remembering.
 _LONG = 256
@@ -49,58 +49,50 @@ T = TypeVar("T")
 
 
 class PublishWriter:
-    """Frames of contents whose body fits one frame."""
+    """Frames of messages whose body, and whose method and properties, fit one frame each."""
 
-    __slots__ = ("_methods", "_properties")
+    __slots__ = ("_method", "_methods", "_properties", "room", "small")
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect) -> None:
+        self._method = dialect["basic.publish"]
         self._methods: Dict[Any, bytes] = {}
         self._properties: Dict[Any, bytes] = {}
+        #: Octets of the largest body, and of the largest properties or method frame, that are taken here.
+        self.room = self.small = 0
 
-    def method_frame(self, channel: int, method: Method, args: Tuple[Any, ...]) -> bytes:
-        """The frame of the method."""
-        key = channel, method, args
+    def message(self, channel: int, args: Tuple[Any, ...], properties: Mapping[str, Any], body: bytes) -> bytes:
+        """All frames of a message as one piece; b"" when it is too long for this."""
         try:
-            return self._methods[key]
+            method = self._methods[channel, args]
         except KeyError:
-            frame = frames.encode_frame(frames.METHOD, channel, method.encode(*args))
-            if len(self._methods) >= _BOUND:
-                self._methods.clear()
-            self._methods[key] = frame
-            return frame
+            method = _remember(self._methods, (channel, args), self._method_frame(channel, args))
         except TypeError:  # an argument that can be changed, such as a bytearray
-            return frames.encode_frame(frames.METHOD, channel, method.encode(*args))
+            method = self._method_frame(channel, args)
+        data = self.properties(properties) if properties else _NO_PROPERTIES
+        size = len(body)
+        if size > self.room or len(data) > self.small or len(method) > self.small:
+            return b""
+        header = _HEADER_FRAME.pack(frames.HEADER, channel, _HEADER_SIZE + len(data), content.BASIC_CLASS_ID, 0, size)
+        if not size:
+            return b"".join((method, header, data, _END))
+        return b"".join((method, header, data, _END_AND_BODY.pack(frames.END, frames.BODY, channel, size), body, _END))
+
+    def _method_frame(self, channel: int, args: Tuple[Any, ...]) -> bytes:
+        return frames.encode_frame(frames.METHOD, channel, self._method.encode(*args))
 
     def properties(self, properties: Mapping[str, Any]) -> bytes:
         """The bytes of the properties."""
-        if not properties:
-            return _NO_PROPERTIES
-        if "timestamp" in properties:  # equal datetimes can be two moments (fold), and they rarely come twice
+        # Headers can be changed. Equal datetimes can be two moments (fold), and they rarely come twice.
+        if "application_headers" in properties or "timestamp" in properties:
             return content.BASIC.encode(properties)
         key = tuple(properties.items())
         try:
             return self._properties[key]
         except KeyError:
             data = content.BASIC.encode(properties)
-            if len(self._properties) >= _BOUND:
-                self._properties.clear()
-            if len(data) < _LONG:
-                self._properties[key] = data
-            return data
-        except TypeError:  # headers, or another value that can be changed
+            return _remember(self._properties, key, data) if len(data) < _LONG else data
+        except TypeError:  # another value that can be changed
             return content.BASIC.encode(properties)
-
-    @staticmethod
-    def frames(channel: int, method_frame: bytes, properties: bytes, body: bytes) -> bytes:
-        """All frames of a content as one piece; the body fits one frame."""
-        size = len(body)
-        header = _HEADER_FRAME.pack(
-            frames.HEADER, channel, _HEADER_SIZE + len(properties), content.BASIC_CLASS_ID, 0, size
-        )
-        if not size:
-            return b"".join((method_frame, header, properties, _END))
-        middle = _END_AND_BODY.pack(frames.END, frames.BODY, channel, size)
-        return b"".join((method_frame, header, properties, middle, body, _END))
 
 
 class AckWriter:
@@ -213,12 +205,11 @@ class DeliveryReader:
         properties = content.BASIC.decode(raw, 0, len(raw), self._reading)
         if "application_headers" in properties:  # nested, so a copy would share what is in them
             return properties
-        return _remember(self._properties, raw, properties).copy()
+        return _remember(self._properties, raw, properties).copy() if len(raw) < _LONG else properties
 
 
-def _remember(memory: Dict[bytes, T], raw: bytes, value: T) -> T:
+def _remember(memory: Dict[Any, T], key: Any, value: T) -> T:
     if len(memory) >= _BOUND:
         memory.clear()
-    if len(raw) < _LONG:
-        memory[raw] = value
+    memory[key] = value
     return value

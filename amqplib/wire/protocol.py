@@ -29,7 +29,7 @@ DEFAULT_MAX_BODY = 128 * 1024 * 1024
 
 _PROTOCOL_HEADER_SIZE = 8
 
-#: Methods and properties up to this size take the short way out; every broker's frames are at least this long.
+#: Methods and properties up to this size take the short way out, and bodies while nothing is known of frame_max.
 _SMALL = 4000
 
 
@@ -191,7 +191,8 @@ class Sender:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self._publish = PublishWriter()
+        self._publish = PublishWriter(dialect)
+        self._publish_method = dialect["basic.publish"]
         #: basic.ack by the short way.
         self.ack = AckWriter(dialect).frame
         self.frame_max = 0
@@ -204,34 +205,33 @@ class Sender:
     @frame_max.setter
     def frame_max(self, octets: int) -> None:
         self._frame_max = octets
-        # the largest body, and the largest method and properties, that surely fit one frame
-        self._room = octets - frames.OVERHEAD if octets else _SMALL
-        self._small = min(_SMALL, self._room - 12)
+        self._publish.room = octets - frames.OVERHEAD if octets else _SMALL
+        self._publish.small = min(_SMALL, self._publish.room - 12)
 
     def method(self, channel: int, method: Method, args: Tuple[Any, ...]) -> bytes:
         """The frame of a method without content."""
         return self._frame(frames.METHOD, channel, method.name, method.encode(*args))
 
+    def publish(
+        self, channel: int, args: Tuple[Any, ...], properties: Mapping[str, Any], body: bytes
+    ) -> Union[bytes, List[Union[bytes, memoryview]]]:
+        """The frames of basic.publish; for a body of several frames as a list of pieces, among them views of it."""
+        short = self._publish.message(channel, args, properties, body)
+        return short or self.content_pieces(channel, self._publish_method, args, properties, body)
+
     def content(
         self, channel: int, method: Method, args: Tuple[Any, ...], properties: Mapping[str, Any], body: bytes
     ) -> bytes:
         """The frames of a method, its content header and its body, as one piece: they must not be parted."""
-        frames = self.content_pieces(channel, method, args, properties, body)
-        return frames if isinstance(frames, bytes) else b"".join(frames)
+        return b"".join(self.content_pieces(channel, method, args, properties, body))
 
     def content_pieces(
         self, channel: int, method: Method, args: Tuple[Any, ...], properties: Mapping[str, Any], body: bytes
-    ) -> Union[bytes, List[Union[bytes, memoryview]]]:
-        """The same; for a body of several frames as a list of pieces, among them views of the body."""
-        frame = self._publish.method_frame(channel, method, args)
-        property_bytes = self._publish.properties(properties)
-        if len(body) <= self._room and len(property_bytes) <= self._small and len(frame) <= self._small:
-            return self._publish.frames(channel, frame, property_bytes, body)
-        header = content.encode_header(property_bytes, len(body))
+    ) -> List[Union[bytes, memoryview]]:
+        """The same as a list of pieces, among them views of the body."""
         head = self._frame(frames.METHOD, channel, method.name, method.encode(*args))
+        header = content.encode_header(content.BASIC.encode(properties), len(body))
         head += self._frame(frames.HEADER, channel, "the properties", header)
-        if len(body) <= self._room:
-            return b"".join((head, *frames.encode_body(channel, body, self.frame_max)))
         return [head, *frames.encode_body(channel, body, self.frame_max)]
 
     def _frame(self, frame_type: int, channel: int, what: str, payload: bytes) -> bytes:

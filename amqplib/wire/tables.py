@@ -16,7 +16,7 @@ from __future__ import annotations
 import struct
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Any, Callable, Dict, Iterable, List, Tuple, Union
+from typing import Any, Callable, Dict, List, Tuple, Union
 
 from .errors import LocalError
 
@@ -128,16 +128,24 @@ def encode_table(table: Dict[str, Any], depth: int = 1) -> bytes:
     if depth > MAX_DEPTH:
         raise LocalError("nested more than %d deep (or inside itself)" % MAX_DEPTH)
     out = [b""]
-    items: Iterable[Tuple[Any, Any]] = table.items()
-    if UndecodedField in map(type, table.values()):  # it runs up to the end of the table, so it goes there
-        items = sorted(items, key=lambda item: isinstance(item[1], UndecodedField))
-    for key, value in items:
+    last: List[bytes] = []  # an UndecodedField runs up to the end of its table, so that is where it goes
+    for key, value in table.items():
         try:
-            out.append(_keys[key] if key in _keys else _encode_key(key))
-            out.append(_encode_value(value, depth))
+            name = _keys.get(key) or _encode_key(key)
+            kind = type(value)
+            # what most fields are goes without a call
+            if kind is str:
+                data = value.encode("utf-8")
+                out.append(b"%bS%b%b" % (name, _pack_long(len(data)), data))
+            elif kind is int and -0x80000000 <= value <= 0x7FFFFFFF:
+                out.append(name + _pack_I(b"I", value))
+            else:
+                (last if kind is UndecodedField else out).append(name + _encode_value(value, depth))
+        except UnicodeEncodeError:
+            raise LocalError("[%r]: %s cannot be encoded as UTF-8" % (key, shown(value))) from None
         except LocalError as exc:
             raise LocalError("[%r]: %s" % (key, exc)) from None
-    return _with_length(out)
+    return _with_length(out + last)
 
 
 #: Keys as they are written: programs use few. Emptied when it is full.

@@ -30,9 +30,9 @@ def writes(ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch) -> List[bytes]:
     transport = ch._link.transport
     write = transport.write
 
-    def record(data: bytes, wait: Wait) -> None:
+    def record(data: bytes, wait: Wait) -> int:
         seen.append(data)
-        write(data, wait)
+        return write(data, wait)
 
     monkeypatch.setattr(transport, "write", record)
     return seen

@@ -43,6 +43,11 @@ def plain(method: Any, args: Tuple[Any, ...], props: Dict[str, Any], body: bytes
     )
 
 
+def published(sender: Sender, args: Tuple[Any, ...], props: Dict[str, Any], body: bytes) -> bytes:
+    made = sender.publish(1, args, props, body)
+    return made if isinstance(made, bytes) else b"".join(made)
+
+
 def receiver(hot: bool = True, **limits: int) -> Receiver:
     one = Receiver(AMQP_0_8, lambda props, body: (props, body), utc_time, **limits)
     one.channels.add(1)
@@ -63,7 +68,7 @@ def test_publishing(sent: List[Tuple[str, str, Dict[str, Any], bytes]]) -> None:
     sender.frame_max = 4096
     for exchange, routing_key, props, body in sent * 2:
         args = 0, exchange, routing_key, True, False
-        assert sender.content(1, PUBLISH, args, props, body) == plain(PUBLISH, args, props, body)
+        assert published(sender, args, props, body) == plain(PUBLISH, args, props, body)
 
 
 @settings(max_examples=200, deadline=None)
@@ -95,22 +100,22 @@ def test_limits() -> None:
 
 
 def test_memories_are_bounded() -> None:
-    writer = PublishWriter()
+    sender = Sender(AMQP_0_8)
+    writer = sender._publish
     one = receiver()
-    for n in range(1100):
+    for n in range(9000):
         args = 0, "", "key %d" % n, False, False
-        assert writer.method_frame(1, PUBLISH, args) == frames.encode_frame(1, 1, PUBLISH.encode(*args))
-        writer.properties({"message_id": str(n)})
+        assert published(sender, args, {"message_id": str(n)}, b"") == plain(PUBLISH, args, {"message_id": str(n)}, b"")
         delivery = plain(DELIVER, ("tag %d" % n, n, False, "", "key %d" % n), {"message_id": str(n)}, b"")
         ((_, _, got, (props, _)),) = one.receive(delivery)
         assert (got[0], got[4], props) == ("tag %d" % n, "key %d" % n, {"message_id": str(n)})
     reader = one._deliveries
     for memory in (writer._methods, writer._properties, reader._tags, reader._routes, reader._properties):
-        assert 0 < len(memory) <= 512
+        assert 0 < len(memory) <= 4096
 
 
 def test_long_ones_are_not_remembered() -> None:
-    writer = PublishWriter()
+    writer = PublishWriter(AMQP_0_8)
     long = {"message_id": "x" * 255, "app_id": "y" * 200}
     assert writer.properties(long) == content.BASIC.encode(long)
     assert not writer._properties
@@ -132,25 +137,41 @@ def test_nothing_is_shared() -> None:
     sender = Sender(AMQP_0_8)
     headers: Dict[str, Any] = {"a": 1}
     args = 0, "", "k", False, False
-    sender.content(1, PUBLISH, args, {"application_headers": headers}, b"")
+    sender.publish(1, args, {"application_headers": headers}, b"")
     headers["a"] = 2
     changed = {"application_headers": headers}
-    assert sender.content(1, PUBLISH, args, changed, b"") == plain(PUBLISH, args, changed, b"")
+    assert published(sender, args, changed, b"") == plain(PUBLISH, args, changed, b"")
 
 
 def test_an_argument_that_can_be_changed() -> None:
-    args = 0, "", bytearray(b"k"), False, False
-    assert PublishWriter().method_frame(1, PUBLISH, args) == frames.encode_frame(1, 1, PUBLISH.encode(*args))
+    sender = Sender(AMQP_0_8)
+    key = bytearray(b"k")
+    for _ in range(2):
+        key += b"k"
+        args = 0, "", key, False, False
+        assert published(sender, args, {}, b"") == plain(PUBLISH, args, {}, b"")
+        assert published(sender, args, {"type": key}, b"") == plain(PUBLISH, args, {"type": key}, b"")
     with pytest.raises(LocalError, match="routing_key"):
-        PublishWriter().method_frame(1, PUBLISH, (0, "", ["k"], False, False))
+        sender.publish(1, (0, "", ["k"], False, False), {}, b"")
 
 
-def test_properties_too_long_for_the_short_way() -> None:
+def test_what_is_too_long_for_the_short_way() -> None:
     sender = Sender(AMQP_0_8)
     sender.frame_max = 8192
-    props = {"application_headers": {"a": "x" * 5000}}
     args = 0, "", "k", False, False
-    assert sender.content(1, PUBLISH, args, props, b"body") == plain(PUBLISH, args, props, b"body")
+    for props, body in (
+        ({"application_headers": {"a": "x" * 5000}}, b"body"),
+        ({}, b"x" * 8184),
+        ({}, b"x" * 8185),
+        ({"type": "t"}, b"x" * 20000),
+    ):
+        assert published(sender, args, props, body) == plain(PUBLISH, args, props, body, 8192)
+    sender.frame_max = 64
+    with pytest.raises(LocalError, match=r"^basic\.publish: 57 octets"):
+        sender.publish(1, (0, 48 * "x", "", False, False), {}, b"")
+    assert published(sender, (0, 47 * "x", "", False, False), {}, b"") == plain(
+        PUBLISH, (0, 47 * "x", "", False, False), {}, b""
+    )
 
 
 @pytest.mark.parametrize("tag", [0, 1, 2**64 - 1])
