@@ -23,10 +23,16 @@ class Driver:
     """One process; started when it is first needed, and again after it failed."""
 
     def __init__(self, library: str, python: str, server: Server) -> None:
+        """`library` is one of LIBRARIES, or the name of a driver itself."""
         self.library = library
         #: What the library says it is; known once the process runs.
         self.version = ""
-        self._command = [python, "-m", "benchmarks.clients." + LIBRARIES[library], json.dumps(server._asdict())]
+        self._command = [
+            python,
+            "-m",
+            "benchmarks.clients." + LIBRARIES.get(library, library),
+            json.dumps(server._asdict()),
+        ]
         self._process: Optional[subprocess.Popen[str]] = None
 
     def __enter__(self) -> Driver:

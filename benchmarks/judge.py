@@ -73,6 +73,8 @@ class Judge:
         while len(got) < task.messages:
             self._channel.wait(timeout=30)
         self._channel.basic_cancel(tag)
+        if task.width > 1:  # nothing is promised of the order between channels
+            got.sort(key=lambda msg: int(msg.body.split()[0]))
         return got
 
     @staticmethod

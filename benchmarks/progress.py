@@ -35,6 +35,11 @@ class Progress:
         if self._terminal:
             self._write("\r\x1b[K")
 
+    def say(self, what: str) -> None:
+        """A line that stays."""
+        self.end()
+        self._write(what + "\n")
+
     @staticmethod
     def _write(text: str) -> None:
         sys.stderr.write(text)

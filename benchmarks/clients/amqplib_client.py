@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, List
 
 from amqplib.client_0_9_1 import Channel, Connection, Message
-from benchmarks.clients.driver import PREFETCH, WINDOW, Client, Clock, Server, Task, main, make_headers, received
+from benchmarks.clients.driver import (
+    PREFETCH,
+    WINDOW,
+    Client,
+    Clock,
+    Server,
+    Task,
+    main,
+    make_headers,
+    memory,
+    received,
+)
 
 
 class Amqplib(Client):
@@ -98,6 +109,36 @@ class Amqplib(Client):
                 if msg is not None:
                     got.append(msg.body)
         return got
+
+    def watch_memory(self, task: Task) -> List[int]:
+        """Routes, headers and sizes change from message to message, so that what is remembered of them must stay
+        bounded, too."""
+        channel, queue = self.channel, task.queue
+        sent, got, sizes = 0, 0, []
+        channel.queue_bind(queue, "amq.topic", "#")
+
+        def callback(msg: Message) -> None:
+            nonlocal got
+            got += 1
+            channel.basic_ack(msg.delivery_tag)
+
+        channel.basic_consume(queue, callback=callback)
+        for _ in range(task.width):
+            for _ in range(task.messages // task.width // _GULP):
+                with channel.batch():
+                    for number in range(sent, sent + _GULP):
+                        msg = Message(b"." * (number % 300), correlation_id=str(number))
+                        msg.properties["application_headers"] = {"number": number}
+                        channel.basic_publish(msg, "amq.topic", "route.%d" % number)
+                sent += _GULP
+                while got < sent:
+                    channel.wait()
+            sizes.append(memory("VmRSS"))
+        return sizes
+
+
+#: Messages that are published before they are received.
+_GULP = 100
 
 
 if __name__ == "__main__":

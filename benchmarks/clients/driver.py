@@ -50,6 +50,8 @@ class Task(NamedTuple):
     queue: str
     messages: int
     size: int
+    #: Channels, consumers or connections, where the work is spread over several.
+    width: int = 1
 
     def bodies(self) -> List[bytes]:
         return make_bodies(self.messages, self.size)
@@ -177,6 +179,10 @@ class Client:
         """Asked for one by one, without acknowledgements."""
         raise NotImplementedError
 
+    def watch_memory(self, task: Task) -> List[int]:
+        """Octets in memory after each of `width` parts of the messages, all published and consumed."""
+        raise NotImplementedError
+
 
 def memory(field: str) -> int:
     """Octets of this process in memory: VmRSS now, VmHWM at most."""
@@ -187,12 +193,44 @@ def memory(field: str) -> int:
     raise LookupError("/proc/self/status has no %s" % field)
 
 
+def stay_idle(client: Client, server: Server) -> float:
+    """Seconds of CPU time that a connection takes a second while nothing happens."""
+    client.connect(server)
+    time.sleep(0.5)
+    start, cpu = time.perf_counter(), time.process_time()
+    time.sleep(10)
+    used = (time.process_time() - cpu) / (time.perf_counter() - start)
+    client.close()
+    return used
+
+
+def connect_often(client: Client, server: Server, task: Task) -> float:
+    """Octets that a connection with its channel takes."""
+    client.connect(server)  # what the first one loads is not the connection's
+    others = [type(client)() for _ in range(task.width)]
+    gc.collect()
+    before = memory("VmRSS")
+    for other in others:
+        other.connect(server)
+    gc.collect()
+    each = (memory("VmRSS") - before) / len(others)
+    for other in [*others, client]:
+        other.close()
+    return each
+
+
 def do(client: Client, server: Server, task: Task) -> Dict[str, Any]:
     """The figures of one task."""
+    if task.work == "idle":
+        return {"cpu": stay_idle(client, server)}
+    if task.work == "connections":
+        return {"octets": connect_often(client, server, task)}
     clock = Clock()
     client.connect(server)
     idle = memory("VmRSS")
     try:
+        if task.work == "watch_memory":
+            return {"octets": client.watch_memory(task)}
         got = getattr(client, task.work)(task, clock)
     except NotImplementedError:
         return {"unsupported": True}

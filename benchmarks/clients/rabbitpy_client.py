@@ -16,7 +16,7 @@ class Rabbitpy(Client):
     def connect(self, server: Server) -> None:
         url = "%s://guest:guest@%s:%d/%%2F" % ("amqps" if server.ca else "amqp", server.host, server.port)
         if server.ca:
-            url += "?" + urllib.parse.urlencode({"cacertfile": server.ca, "verify": "verify_peer"})
+            url += "?" + urllib.parse.urlencode({"cacertfile": server.ca, "verify": "required"})
         self.connection = rabbitpy.Connection(url)
         self.channel = self.connection.channel()
 
