@@ -1,13 +1,15 @@
 """Which brokers the live tests run on, and where they come from.
 
-The tests run once for each of PEERS, a RabbitMQ and a client module to try on it:
+The tests run once for each of PEERS, a broker and a client module to try on it:
 
-    always                          3.10 with client_0_8, which speaks 0-8; 4.0 with client_0_9_1
-    without AMQPLIB_TEST_QUICK=1    3.10 with client_0_9_1; 4.0 with client_0_8, which falls back to 0-9-1
+    always                          the broker in the box (amqplib.broker) with client_0_8 and client_0_9_1
+    without AMQPLIB_TEST_QUICK=1    RabbitMQ 3.10 and 4.0 with both: client_0_8 speaks 0-8 to 3.10, and falls back to
+                                    0-9-1 on 4.0
     AMQPLIB_TEST_ALL_BROKERS=1      3.8 and 4.3 as well, where install_rabbitmq.sh has unpacked them
 
-Tests that are marked `thorough` take long, and find the same on any broker and in any dialect. They run on the first
-two only; with AMQPLIB_TEST_THOROUGH=1 on all, with AMQPLIB_TEST_QUICK=1 on none.
+Tests that are marked `thorough` take long, and find the same on any broker and in any dialect. They run on RabbitMQ
+3.10 with client_0_8 and 4.0 with client_0_9_1 only; with AMQPLIB_TEST_THOROUGH=1 on all, with AMQPLIB_TEST_QUICK=1 on
+none.
 
 The RabbitMQ is the first of these:
 
@@ -36,11 +38,16 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Op
 import pytest
 
 import amqplib.client_0_8
+from amqplib.broker.session import PRODUCT
+from tests.box import Box
 from tests.brokers import Node, Nodes, installed, system_install
+
+#: In place of a series: the broker in the box.
+BOX = "box"
 
 
 class Peer(NamedTuple):
-    """A RabbitMQ, by the series of its version, and the client module that is tried on it."""
+    """A RabbitMQ, by the series of its version, or BOX; and the client module that is tried on it."""
 
     series: str
     client: str
@@ -49,6 +56,7 @@ class Peer(NamedTuple):
         return "%s-%s" % (self.series, self.client.rpartition(".")[2])
 
 
+BOX_PEERS = [Peer(BOX, "amqplib.client_0_8"), Peer(BOX, "amqplib.client_0_9_1")]
 #: Those that everything is tried on.
 MAIN_PEERS = [Peer("3.10", "amqplib.client_0_8"), Peer("4.0", "amqplib.client_0_9_1")]
 MORE_PEERS = [Peer("3.10", "amqplib.client_0_9_1"), Peer("4.0", "amqplib.client_0_8")]
@@ -76,6 +84,7 @@ class Broker:
     userid: str = "guest"
     password: str = "guest"
     virtual_host: str = "/"
+    product: str = "RabbitMQ"
     #: rabbitmqctl: arguments -> what it prints; None where there is none.
     ctl: Optional[Callable[..., str]] = None
 
@@ -90,7 +99,7 @@ class Broker:
         }
 
     def __str__(self) -> str:
-        return "RabbitMQ %s, %s" % (self.version, self.origin)
+        return "%s %s, %s" % (self.product, self.version, self.origin)
 
 
 def ask_version(**login: Any) -> str:
@@ -132,9 +141,9 @@ def switched_on(variable: str) -> bool:
 
 
 def chosen_peers() -> List[Peer]:
-    peers = list(MAIN_PEERS)
-    if not switched_on("AMQPLIB_TEST_QUICK"):
-        peers += MORE_PEERS
+    peers = list(BOX_PEERS)
+    if not switched_on("AMQPLIB_TEST_QUICK") or os.environ.get("AMQPLIB_TEST_URL"):
+        peers += MAIN_PEERS + MORE_PEERS
     if switched_on("AMQPLIB_TEST_ALL_BROKERS"):
         peers += [peer for peer in RARE_PEERS if installation(peer.series)]
     return peers
@@ -149,6 +158,10 @@ def is_deselected(item: pytest.Item) -> bool:
     peer = callspec.params.get("peer") if callspec is not None else None
     for marker in item.iter_markers("only"):
         client, before = marker.kwargs.get("client"), marker.kwargs.get("before")
+        if peer and peer.series == BOX:
+            if marker.kwargs.get("rabbitmq"):
+                return True
+            before = None  # it does what RabbitMQ 3 does
         if peer and client and not peer.client.endswith(client):
             return True
         if peer and before and tuple(map(int, peer.series.split("."))) >= before:
@@ -161,7 +174,10 @@ def is_deselected(item: pytest.Item) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "only(client, before, reason): true of this client, of brokers before a version")
+    config.addinivalue_line(
+        "markers",
+        "only(client, before, rabbitmq, reason): true of this client, of brokers before a version, of RabbitMQ itself",
+    )
     config.addinivalue_line("markers", "thorough: takes long, and finds the same on any broker; see tests/conftest.py")
 
 
@@ -213,11 +229,11 @@ class Brokers:
         self._stack = stack
         self._nodes: Optional[Nodes] = None
         self._found: Dict[str, Union[Broker, Unavailable]] = {}
-        self._mortals: Dict[str, Node] = {}
+        self._mortals: Dict[str, Union[Node, Box]] = {}
 
     def shared(self, series: str) -> Broker:
         """The broker that tests share."""
-        url = os.environ.get("AMQPLIB_TEST_URL")
+        url = os.environ.get("AMQPLIB_TEST_URL") if series != BOX else None
         key = url or series
         if key not in self._found:
             try:
@@ -229,17 +245,25 @@ class Brokers:
             raise found
         return found
 
-    def mortal(self, series: str) -> Node:
+    def mortal(self, series: str) -> Union[Node, Box]:
         """A node for tests that end it: started, or started again, as the case may be."""
         node = self._mortals.get(series)
         if node is None:
-            node = self._mortals[series] = self._start(series)
+            node = self._mortals[series] = self._box() if series == BOX else self._start(series)
         elif not node.running():
             node.run()
         node.wait_ready()
         return node
 
+    def _box(self) -> Box:
+        box = Box()
+        self._stack.callback(box.end)
+        return box
+
     def _find(self, series: str) -> Broker:
+        if series == BOX:
+            box = self._box()
+            return Broker(box.host, box.version, "in this process", product=PRODUCT, ctl=box.ctl)
         try:
             node = self._start(series)
         except Unavailable as no_node:
@@ -266,7 +290,7 @@ def pytest_report_header(config: pytest.Config) -> List[str]:
             return [*lines, "live tests: %s" % named_broker(url)]
         except (OSError, ValueError) as exc:
             return [*lines, "live tests: %s" % exc]
-    for series in dict.fromkeys(peer.series for peer in PEERS):
+    for series in dict.fromkeys(peer.series for peer in PEERS if peer.series != BOX):
         install = installation(series)
         version = installed_version(install) if install else series + ", if a container can be had"
         lines.append("live tests: RabbitMQ %s" % version)
@@ -317,7 +341,7 @@ def ctl(broker: Broker) -> Callable[..., str]:
 
 
 @pytest.fixture
-def mortal(peer: Peer, brokers: Brokers) -> Node:
+def mortal(peer: Peer, brokers: Brokers) -> Union[Node, Box]:
     """A node that the test may stop, kill and freeze."""
     try:
         return brokers.mortal(peer.series)

@@ -143,7 +143,8 @@ class Assembly:
         self.args = args
         #: The type of the frame that has to come next on this channel.
         self.expects = frames.HEADER
-        self.properties: Dict[str, Any] = {}
+        #: What header() makes of the property list: a dict of what is present.
+        self.properties: Any = {}
         #: Octets of the body that are still to come.
         self.missing = 0
         self._body = b""

@@ -11,7 +11,7 @@ No I/O, no clock and no locks here: the caller owns them.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple, Union
+from typing import Any, Callable, Container, Dict, List, Mapping, Optional, Protocol, Set, Tuple, Union
 
 from . import content, frames
 from .errors import LocalError, PeerError, ProtocolHeaderReceived, quote
@@ -33,13 +33,30 @@ _PROTOCOL_HEADER_SIZE = 8
 _SMALL = 4000
 
 
+class RunReader(Protocol):
+    """Reads runs of the content that comes most, the short way: see hot."""
+
+    def walk(
+        self,
+        buf: bytes,
+        offset: int,
+        largest: int,
+        channels: Container[int],
+        busy: Container[int],
+        events: List[Event],
+    ) -> int:
+        """Append the events of the whole contents at `offset`; the offset behind the last one."""
+
+
 class Receiver:
     """Bytes to events, for one connection."""
+
+    _assembly = content.Assembly
 
     def __init__(
         self,
         dialect: Dialect,
-        make_content: Callable[[Dict[str, Any], bytes], Any],
+        make_content: Callable[[Any, bytes], Any],
         to_time: TimeReader,
         max_body: int = DEFAULT_MAX_BODY,
     ) -> None:
@@ -53,8 +70,8 @@ class Receiver:
         #: Numbers of the open channels: a frame for any other is an error. Channel 0 is the connection.
         self.channels: Set[int] = {0}
         self._assemblies: Dict[int, content.Assembly] = {}
-        self._deliveries = DeliveryReader(dialect, make_content, self.reading)
-        self._deliver_key = dialect["basic.deliver"].key.to_bytes(4, "big")
+        self._runs: RunReader = DeliveryReader(dialect, make_content, self.reading)
+        self._run_key = dialect["basic.deliver"].key.to_bytes(4, "big")
         self._pieces: List[bytes] = []
         self._held = 0  # octets in _pieces
         self._wanted = 1  # octets to hold before it is worth looking at them
@@ -126,19 +143,19 @@ class Receiver:
                 return offset
             if buf[end] != frames.END:
                 raise PeerError(501, "the frame's end octet is %#04x: %s" % (buf[end], quote(buf[offset : end + 1])))
-            if frame_type == frames.METHOD and buf[payload : payload + 4] == self._deliver_key:
-                after = self._walk_deliveries(buf, offset, events)
+            if frame_type == frames.METHOD and buf[payload : payload + 4] == self._run_key:
+                after = self._walk_run(buf, offset, events)
                 if after > offset:
                     offset = after
                     continue
             self._frame(frame_type, channel, buf, payload, end, events)
             offset = end + 1
 
-    def _walk_deliveries(self, buf: bytes, offset: int, events: List[Event]) -> int:
+    def _walk_run(self, buf: bytes, offset: int, events: List[Event]) -> int:
         largest = self._max_body
         if self.frame_max:
             largest = min(largest, self.frame_max - frames.OVERHEAD)
-        return self._deliveries.walk(buf, offset, largest, self.channels, self._assemblies, events)
+        return self._runs.walk(buf, offset, largest, self.channels, self._assemblies, events)
 
     def _frame(self, frame_type: int, channel: int, buf: bytes, offset: int, end: int, events: List[Event]) -> None:
         if channel not in self.channels:
@@ -176,7 +193,7 @@ class Receiver:
         except PeerError as exc:
             raise PeerError(exc.reply_code, "%s: %s" % (method.name, exc), method.sig) from None
         if method.has_content:
-            self._assemblies[channel] = content.Assembly(method, args)
+            self._assemblies[channel] = self._assembly(method, args)
         else:
             events.append((channel, method, args, None))
 

@@ -28,6 +28,7 @@ def open_on(amqp: ModuleType, node: Node) -> Connection:
 # --- the broker ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.only(rabbitmq=True, reason="the broker in the box keeps nothing over its end")
 @pytest.mark.timeout(90)
 def test_the_broker_is_killed_while_we_wait(amqp: ModuleType, mortal: Node) -> None:
     conn = open_on(amqp, mortal)

@@ -225,6 +225,7 @@ def test_quorum_queue(modern: Channel, names: Names) -> None:
         break
 
 
+@pytest.mark.only(rabbitmq=True, reason="the broker in the box has no streams, and says so")
 @pytest.mark.parametrize(("offset", "first"), [("first", "0"), (3, "3"), ("last", None)])
 def test_stream(modern: Channel, names: Names, offset: Any, first: Any) -> None:
     queue = declare(modern, names, queue_type="stream")
@@ -322,6 +323,7 @@ def test_blocked(mortal: Node, amqp: Any) -> None:
             assert len(said) == 1
         finally:
             mortal.ctl("set_vm_memory_high_watermark", "0.4")
-        ch.queue_declare(queue, passive=True)
+        for _ in range(2):  # the notice may come in one read with the first answer, and is handled before the next
+            ch.queue_declare(queue, passive=True)
         assert not conn.blocked
         assert said[1:] == ["again"]

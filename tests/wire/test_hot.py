@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from amqplib.wire import content, frames
 from amqplib.wire.errors import LocalError
-from amqplib.wire.hot import AckWriter, PublishWriter
+from amqplib.wire.hot import AckWriter, DeliveryReader, PublishWriter
 from amqplib.wire.protocol import Event, Receiver, Sender
 from amqplib.wire.spec import AMQP_0_8
 from amqplib.wire.tables import utc_time
@@ -52,7 +52,7 @@ def receiver(hot: bool = True, **limits: int) -> Receiver:
     one = Receiver(AMQP_0_8, lambda props, body: (props, body), utc_time, **limits)
     one.channels.add(1)
     if not hot:
-        one._deliver_key = b"none"
+        one._run_key = b"none"
     return one
 
 
@@ -109,7 +109,8 @@ def test_memories_are_bounded() -> None:
         delivery = plain(DELIVER, ("tag %d" % n, n, False, "", "key %d" % n), {"message_id": str(n)}, b"")
         ((_, _, got, (props, _)),) = one.receive(delivery)
         assert (got[0], got[4], props) == ("tag %d" % n, "key %d" % n, {"message_id": str(n)})
-    reader = one._deliveries
+    reader = one._runs
+    assert isinstance(reader, DeliveryReader)
     for memory in (writer._methods, writer._properties, reader._tags, reader._routes, reader._properties):
         assert 0 < len(memory) <= 4096
 
@@ -121,7 +122,8 @@ def test_long_ones_are_not_remembered() -> None:
     assert not writer._properties
     one = receiver()
     one.receive(plain(DELIVER, ("tag", 1, False, "", "k"), long, b""))
-    assert not one._deliveries._properties
+    assert isinstance(one._runs, DeliveryReader)
+    assert not one._runs._properties
 
 
 def test_nothing_is_shared() -> None:

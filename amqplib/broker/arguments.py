@@ -1,0 +1,270 @@
+"""The optional arguments of queues: which there are, what they may be, and whether two declarations agree.
+
+https://www.rabbitmq.com/docs/queues#optional-arguments; the words of the refusals are RabbitMQ's. An argument that is
+not in the table is kept and means nothing, as RabbitMQ has it.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional
+
+from .errors import ChannelRefusal
+
+__all__ = [
+    "EQUIVALENT",
+    "QueueOptions",
+    "check_binding_arguments",
+    "check_equivalent",
+    "check_equivalent_arguments",
+    "check_exchange_arguments",
+    "check_queue_arguments",
+    "consumer_priority",
+    "expiration",
+    "type_name",
+]
+
+#: RabbitMQ's highest level of priority.
+_MOST_PRIORITIES = 255
+
+#: RabbitMQ's longest time in milliseconds: what an Erlang timer takes.
+_LONGEST = (1 << 32) - 1
+
+#: What each argument of one of these may be.
+_WORDS = {
+    "x-overflow": (("drop-head", "reject-publish", "reject-publish-dlx"), "invalid_overflow"),
+    "x-queue-mode": (("default", "lazy"), "\"unsupported queue mode '%s'\""),
+    "x-queue-type": (("classic", "quorum", "stream"), "\"unsupported queue type '%s'\""),
+    "x-queue-version": ((1, 2), "\"unsupported queue version '%s'\""),
+}
+
+
+def _integer(value: Any) -> Optional[str]:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return None
+    return '"expected integer, got %s"' % type_name(value)
+
+
+def _not_negative(value: Any) -> Optional[str]:
+    return _integer(value) or ("{value_negative,%d}" % value if value < 0 else None)
+
+
+def _time(value: Any) -> Optional[str]:
+    return _not_negative(value) or ("{value_too_large,%d}" % value if value > _LONGEST else None)
+
+
+def _some_time(value: Any) -> Optional[str]:
+    return _time(value) or ("{value_zero,0}" if value == 0 else None)
+
+
+def _priorities(value: Any) -> Optional[str]:
+    return _not_negative(value) or ("{max_value_exceeded,%d}" % value if value > _MOST_PRIORITIES else None)
+
+
+def _of_type(*types: type) -> Callable[[Any], Optional[str]]:
+    return lambda value: None if isinstance(value, types) else "{unacceptable_type,%s}" % type_name(value)
+
+
+def _word(name: str) -> Callable[[Any], Optional[str]]:
+    words, complaint = _WORDS[name]
+    right_type = _of_type(type(words[0]))
+
+    def check(value: Any) -> Optional[str]:
+        wrong = right_type(value)
+        if wrong or value in words:
+            return wrong
+        return complaint % value if "%" in complaint else complaint
+
+    return check
+
+
+#: argument -> what is wrong with its value, None for nothing
+_CHECKS: Dict[str, Callable[[Any], Optional[str]]] = {
+    "x-expires": _some_time,
+    "x-message-ttl": _time,
+    "x-max-length": _not_negative,
+    "x-max-length-bytes": _not_negative,
+    "x-max-priority": _priorities,
+    "x-dead-letter-exchange": _of_type(str),
+    "x-dead-letter-routing-key": _of_type(str),
+    "x-single-active-consumer": _of_type(bool),
+    "x-delivery-limit": _not_negative,
+    **{name: _word(name) for name in _WORDS},
+}
+
+#: Arguments that only queues of the other type have.
+_NOT_FOR = {"classic": ("x-delivery-limit",), "quorum": ("x-max-priority", "x-queue-mode")}
+
+
+class QueueOptions:
+    """What a queue's arguments say; None for what they do not. Times are in seconds."""
+
+    __slots__ = (
+        "dead_letter_exchange",
+        "dead_letter_routing_key",
+        "delivery_limit",
+        "expires",
+        "max_bytes",
+        "max_length",
+        "overflow",
+        "priorities",
+        "single_active_consumer",
+        "ttl",
+    )
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        def seconds(name: str) -> Optional[float]:
+            return arguments[name] / 1000 if name in arguments else None
+
+        self.ttl = seconds("x-message-ttl")
+        self.expires = seconds("x-expires")
+        self.max_length: Optional[int] = arguments.get("x-max-length")
+        self.max_bytes: Optional[int] = arguments.get("x-max-length-bytes")
+        self.overflow: str = arguments.get("x-overflow", "drop-head")
+        self.priorities: int = arguments.get("x-max-priority", 0)
+        self.dead_letter_exchange: Optional[str] = arguments.get("x-dead-letter-exchange")
+        self.dead_letter_routing_key: Optional[str] = arguments.get("x-dead-letter-routing-key")
+        self.single_active_consumer: bool = arguments.get("x-single-active-consumer", False)
+        self.delivery_limit: Optional[int] = arguments.get("x-delivery-limit")
+
+
+def check_queue_arguments(
+    arguments: Mapping[str, Any], what: str, durable: bool, exclusive: bool, auto_delete: bool
+) -> None:
+    """Refuse arguments that cannot be. `what` is "queue 'name' in vhost '/'"."""
+    kind = arguments.get("x-queue-type", "classic")
+    for name in _NOT_FOR.get(kind, ()) if isinstance(kind, str) else ():
+        if name in arguments:
+            raise ChannelRefusal(406, "invalid arg '%s' for %s of queue type rabbit_%s_queue" % (name, what, kind))
+    for name, check in _CHECKS.items():
+        wrong = check(arguments[name]) if name in arguments else None
+        if wrong and name == "x-dead-letter-exchange":
+            raise _invalid_type(arguments[name], name, what)
+        if wrong:
+            raise ChannelRefusal(406, "invalid arg '%s' for %s: %s" % (name, what, wrong))
+    if "x-dead-letter-routing-key" in arguments and "x-dead-letter-exchange" not in arguments:
+        raise ChannelRefusal(
+            406, "invalid arg 'x-dead-letter-routing-key' for %s: routing_key_but_no_dlx_defined" % what
+        )
+    if kind == "stream":
+        raise ChannelRefusal(406, "invalid arg 'x-queue-type' for %s: this broker has no streams" % what)
+    if kind == "quorum":
+        for name, wrong_here in (
+            ("non-durable", not durable),
+            ("exclusive-owner", exclusive),
+            ("auto-delete", auto_delete),
+        ):
+            if wrong_here:
+                raise ChannelRefusal(406, "invalid property '%s' for %s" % (name, what))
+
+
+def check_exchange_arguments(arguments: Mapping[str, Any], what: str) -> None:
+    """Refuse arguments that cannot be. `what` is "exchange 'name' in vhost '/'"."""
+    alternate = arguments.get("alternate-exchange", "")
+    if not isinstance(alternate, str):
+        raise _invalid_type(alternate, "alternate-exchange", what)
+
+
+def _invalid_type(value: Any, name: str, what: str) -> ChannelRefusal:
+    return ChannelRefusal(406, "invalid type '%s' for arg '%s' in %s" % (type_name(value), name, what))
+
+
+def check_binding_arguments(arguments: Mapping[str, Any]) -> None:
+    """Refuse a binding to a headers exchange that says nothing."""
+    how = arguments.get("x-match", "all")
+    if not isinstance(how, str):
+        raise ChannelRefusal(
+            406, "Invalid x-match field type %s (value %s); expected longstr" % (type_name(how), _value(how))
+        )
+    if how not in ("all", "any", "all-with-x", "any-with-x"):
+        raise ChannelRefusal(
+            406, 'Invalid x-match field value <<"%s">>; expected all, any, all-with-x, or any-with-x' % how
+        )
+
+
+def consumer_priority(arguments: Mapping[str, Any], what: str) -> int:
+    """x-priority of a consumer on `what`."""
+    priority: int = arguments.get("x-priority", 0)
+    wrong = _integer(priority)
+    if wrong:
+        raise ChannelRefusal(406, "invalid arg 'x-priority' for %s: %s" % (what, wrong))
+    return priority
+
+
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+
+
+def expiration(value: Optional[str]) -> Optional[float]:
+    """A message's expiration in seconds: whole milliseconds as a string."""
+    if value is None:
+        return None
+    number = _INTEGER.match(value)
+    if number is None:
+        wrong: Optional[str] = "no_integer"
+    elif number.end() < len(value):
+        wrong = '{leftover_string,"%s"}' % value[number.end() :]
+    else:
+        wrong = _time(int(value))
+    if wrong:
+        raise ChannelRefusal(406, "invalid expiration '%s': %s" % (value, wrong))
+    return int(value) / 1000
+
+
+def check_equivalent(what: str, current: Mapping[str, Any], received: Mapping[str, Any]) -> None:
+    """Refuse to declare again what is there with other properties."""
+    for name, value in received.items():
+        if current[name] != value:
+            raise ChannelRefusal(
+                406,
+                "inequivalent arg '%s' for %s: received '%s' but current is '%s'"
+                % (name, what, _value(value), _value(current[name])),
+            )
+
+
+def check_equivalent_arguments(
+    what: str, names: Iterable[str], current: Mapping[str, Any], received: Mapping[str, Any]
+) -> None:
+    """The same for the arguments of these names."""
+    for name in names:
+        default = "classic" if name == "x-queue-type" else None
+        ours, theirs = current.get(name, default), received.get(name, default)
+        if ours == theirs:
+            continue
+        if ours is not None and theirs is not None:
+            check_equivalent(what, {name: ours}, {name: theirs})
+        raise ChannelRefusal(
+            406,
+            "inequivalent arg '%s' for %s: received %s but current is %s" % (name, what, _shown(theirs), _shown(ours)),
+        )
+
+
+def _value(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else "the value '%s' of type '%s'" % (_value(value), type_name(value))
+
+
+def type_name(value: Any) -> str:
+    """RabbitMQ's name of a field's type."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return "signedint" if -(1 << 31) <= value < 1 << 31 else "long"
+    return next((name for kind, name in _TYPES.items() if isinstance(value, kind)), "void")
+
+
+_TYPES: Dict[type, str] = {
+    bool: "bool",
+    float: "double",
+    str: "longstr",
+    bytes: "binary",
+    dict: "table",
+    list: "array",
+    datetime: "timestamp",
+    Decimal: "decimal",
+}
+
+#: The arguments in which two declarations of a queue must agree.
+EQUIVALENT = tuple(name for name in _CHECKS if name not in ("x-queue-mode", "x-queue-version"))

@@ -1,0 +1,183 @@
+"""`Broker`: what a program or a test holds."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Type, TypeVar
+
+from .faults import Faults
+from .hub import Hub, Limits
+from .server import Server
+
+__all__ = ["Broker", "ConnectionState", "ExchangeState", "QueueState"]
+
+BrokerT = TypeVar("BrokerT", bound="Broker")
+
+
+class QueueState(NamedTuple):
+    """A queue as it is now."""
+
+    messages: int
+    unacknowledged: int
+    consumers: int
+    durable: bool
+    auto_delete: bool
+    exclusive: bool
+
+
+class ExchangeState(NamedTuple):
+    """An exchange as it is now."""
+
+    type: str
+    durable: bool
+    auto_delete: bool
+    internal: bool
+    bindings: int
+
+
+class ConnectionState(NamedTuple):
+    """A connection as it is now."""
+
+    #: The client's HOST:PORT.
+    name: str
+    user: str
+    #: "0-8" or "0-9-1".
+    protocol: str
+    client_properties: Dict[str, Any]
+    channels: int
+
+
+class Broker:
+    """An AMQP broker in memory, for demos and tests.
+
+    It serves AMQP 0-8 and 0-9-1 in a thread of its own, and ends with its with-block:
+
+        with Broker() as broker:
+            connection = amqp.Connection(broker.address)
+
+    host, port: where it listens; port 0 stands for a free one. users: names and passwords. vhosts: virtual hosts, which
+    every user may use. heartbeat (seconds), frame_max (octets) and channel_max are what it proposes to clients, and
+    max_body (octets) is the longest message that it takes. log is called with a line about each connection.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        users: Optional[Mapping[str, str]] = None,
+        vhosts: Sequence[str] = ("/",),
+        heartbeat: int = 60,
+        frame_max: int = 131072,
+        channel_max: int = 2047,
+        max_body: int = 128 * 1024 * 1024,
+        log: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._hub = Hub(
+            time.monotonic,
+            {"guest": "guest"} if users is None else users,
+            vhosts,
+            Limits(heartbeat, frame_max, channel_max, max_body),
+            log=log,
+        )
+        self._server = Server(self._hub, host, port)
+        self.host = host
+        self.port = self._server.port
+        #: What goes wrong on order.
+        self.faults = Faults(self._hub, self._server)
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT."""
+        return "%s:%d" % ("[%s]" % self.host if ":" in self.host else self.host, self.port)
+
+    @property
+    def running(self) -> bool:
+        """It serves."""
+        return self._server.running
+
+    # --- what is there now
+
+    def queues(self, vhost: str = "/") -> Dict[str, QueueState]:
+        """The queues of a virtual host, by name."""
+
+        def look() -> Dict[str, QueueState]:
+            return {
+                name: QueueState(
+                    queue.message_count,
+                    queue.unacknowledged,
+                    len(queue.consumers),
+                    queue.durable,
+                    queue.auto_delete,
+                    queue.owner is not None,
+                )
+                for name, queue in self._hub.vhosts[vhost].queues.items()
+            }
+
+        return self._server.call(look)
+
+    def exchanges(self, vhost: str = "/") -> Dict[str, ExchangeState]:
+        """The exchanges of a virtual host, by name."""
+
+        def look() -> Dict[str, ExchangeState]:
+            return {
+                name: ExchangeState(
+                    exchange.type, exchange.durable, exchange.auto_delete, exchange.internal, len(exchange.bindings)
+                )
+                for name, exchange in self._hub.vhosts[vhost].exchanges.items()
+            }
+
+        return self._server.call(look)
+
+    def connections(self) -> List[ConnectionState]:
+        """The connections that are logged in."""
+
+        def look() -> List[ConnectionState]:
+            return [
+                ConnectionState(
+                    session.name, session.user, session.dialect.name, session.client_properties, len(session.channels)
+                )
+                for session in self._hub.sessions
+                if session.user
+            ]
+
+        return self._server.call(look)
+
+    # --- who may use it
+
+    def add_user(self, name: str, password: str) -> None:
+        """One more user, or another password."""
+        self._server.call(lambda: self._hub.users.update({name: password}))
+
+    def delete_user(self, name: str) -> None:
+        """The user cannot log in any more."""
+        self._server.call(lambda: self._hub.users.pop(name))
+
+    def add_vhost(self, name: str) -> None:
+        """One more virtual host."""
+        self._server.call(lambda: self._hub.add_vhost(name))
+
+    def delete_vhost(self, name: str) -> None:
+        """The virtual host is gone, with all that was in it; connections to it are closed."""
+        self._server.call(lambda: self._hub.delete_vhost(name))
+
+    # --- beginning and end
+
+    def start(self) -> None:
+        """Serve, in a thread of its own."""
+        self._server.start()
+
+    def stop(self) -> None:
+        """End all connections and the thread. RuntimeError if something went wrong in the broker itself meanwhile."""
+        self._server.stop()
+        if self._hub.failures:
+            raise RuntimeError("the broker has failed: this is a fault of its own") from self._hub.failures[0]
+
+    def __enter__(self: BrokerT) -> BrokerT:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.stop()

@@ -1,0 +1,234 @@
+"""Faults on order: what a broker, or the network before it, does wrong when a test asks for it.
+
+`Orders` are what sessions and the server look at; `Faults` is how a test gives them. An order holds, for connections
+that are open as well as for new ones, until clear(), or until the opposite is ordered.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Callable, Optional, Tuple
+
+from .errors import shortened
+
+if TYPE_CHECKING:
+    from .hub import Hub
+    from .server import Server
+    from .session import Session
+
+__all__ = ["Cut", "Faults", "Orders"]
+
+_FRAME_HEADER = 7
+_PROTOCOL_HEADER = 8
+
+
+class Cut:
+    """Counts frames or octets of a stream, and says where it is to be cut."""
+
+    def __init__(self, frames: Optional[int], octets: Optional[int], received: bool, reset: bool) -> None:
+        #: The stream is what the client sends; otherwise what it is sent.
+        self.received = received
+        #: The connection is reset, not closed.
+        self.reset = reset
+        self._frames = frames
+        self._octets = octets
+        self._skip = 0  # octets to the end of a frame that has begun
+        self._head = b""
+
+    def take(self, data: bytes) -> Tuple[bytes, bool]:
+        """As much of the next octets of the stream as is let through; and whether it ends there."""
+        if self._octets is not None:
+            data = data[: self._octets]
+            self._octets -= len(data)
+            if not self._octets:
+                return data, True
+        if self._frames is None:
+            return data, False
+        place = 0
+        while place < len(data):
+            if self._skip:
+                step = min(self._skip, len(data) - place)
+                self._skip -= step
+                place += step
+                if not self._skip:
+                    self._frames -= 1
+            else:
+                step = min(_FRAME_HEADER - len(self._head), len(data) - place)
+                self._head += data[place : place + step]
+                place += step
+                if self._head[:4] == b"AMQP":  # a protocol header is no frame
+                    self._skip, self._frames, self._head = _PROTOCOL_HEADER - len(self._head), self._frames + 1, b""
+                elif len(self._head) == _FRAME_HEADER:
+                    self._skip, self._head = int.from_bytes(self._head[3:], "big") + 1, b""
+            if self._frames <= 0:
+                return data[:place], True
+        return data, False
+
+
+class Orders:
+    """The faults in force."""
+
+    def __init__(self) -> None:
+        self.login_refusal: Optional[str] = None
+        self.redirect_to: Optional[str] = None
+        self.challenge: Optional[str] = None
+        self.blocked: Optional[str] = None
+        self.stalled = False
+        self.nack_every = 0
+        #: Publishes with confirms since nack_every was set.
+        self.published = 0
+        #: Seconds.
+        self.confirm_delay = 0.0
+        #: Octets of a piece, and seconds between pieces.
+        self.split: Optional[Tuple[int, float]] = None
+        #: Seconds for which what is to be sent is gathered.
+        self.coalesce = 0.0
+        #: Makes the Cut of a new connection.
+        self.cut: Callable[[], Optional[Cut]] = lambda: None
+
+
+class Faults:
+    """`broker.faults`. Every method may be called from any thread, and has taken effect when it returns."""
+
+    def __init__(self, hub: Hub, server: Server) -> None:
+        self._hub = hub
+        self._server = server
+
+    def _give(self, order: Callable[[], None]) -> None:
+        self._server.call(order)
+
+    def _set(self, **orders: object) -> None:
+        def give() -> None:
+            for name, value in orders.items():
+                setattr(self._hub.orders, name, value)
+
+        self._give(give)
+
+    def clear(self) -> None:
+        """No more faults: what was stalled goes on, and what was blocked is not any more."""
+
+        def give() -> None:
+            self._hub.orders = Orders()
+            self._server.cut_anew()
+            self._server.resume()
+            for session in list(self._hub.sessions):
+                session.unblock()
+
+        self._give(give)
+
+    # --- the network
+
+    def drop(
+        self,
+        after_frames: Optional[int] = None,
+        after_octets: Optional[int] = None,
+        received: bool = False,
+        reset: bool = False,
+    ) -> None:
+        """Each connection is lost once it has been sent so many frames or octets more.
+
+        received=True counts what comes from the client; what came before the cut is still carried out, and not
+        answered. reset=True has the client get ECONNRESET instead of the end of the stream. Without a number, all
+        connections are lost at once, and new ones are not.
+        """
+
+        def give() -> None:
+            if after_frames is None and after_octets is None:
+                self._server.drop_all(reset)
+            else:
+                self._hub.orders.cut = lambda: Cut(after_frames, after_octets, received, reset)
+                self._server.cut_anew()
+
+        self._give(give)
+
+    def stall(self) -> None:
+        """Nothing is read and nothing sent, though the system takes new connections: a broker that hangs."""
+
+        def give() -> None:
+            self._hub.orders.stalled = True
+            self._server.watch_anew()
+
+        self._give(give)
+
+    def resume(self) -> None:
+        """The end of stall()."""
+
+        def give() -> None:
+            self._hub.orders.stalled = False
+            self._server.resume()
+
+        self._give(give)
+
+    def split(self, octets: int, pause: float = 0.001) -> None:
+        """Everything is sent in pieces of so many octets, with so many seconds between them."""
+        if octets < 1:
+            raise ValueError("octets: %d; a piece has one at least" % octets)
+        self._set(split=(octets, pause))
+
+    def coalesce(self, seconds: float) -> None:
+        """What is sent within so many seconds is sent at once, at their end."""
+        self._set(coalesce=seconds)
+
+    def garbage(self, data: bytes = b"\xff" * 64) -> None:
+        """Every connection is sent these bytes now."""
+        self._each(lambda session: session.write(data))
+
+    # --- the connection
+
+    def refuse_logins(self, text: str = "") -> None:
+        """Nobody is let in any more, as if every password were wrong. text: instead of RabbitMQ's words."""
+        self._set(login_refusal=text)
+
+    def redirect(self, host: str) -> None:
+        """Clients that open a virtual host are sent to HOST:PORT. Only 0-8 has that; with 0-9-1 nothing happens."""
+        self._set(redirect_to=host)
+
+    def ask_secure(self, challenge: str = "who goes there?") -> None:
+        """Clients are asked connection.secure when they log in; any answer will do."""
+        self._set(challenge=challenge)
+
+    def block(self, reason: str = "low on memory") -> None:
+        """Connections that publish get connection.blocked, and nothing more is read from them."""
+        self._set(blocked=reason)
+
+    def unblock(self) -> None:
+        """The end of block()."""
+
+        def give() -> None:
+            self._hub.orders.blocked = None
+            for session in list(self._hub.sessions):
+                session.unblock()
+
+        self._give(give)
+
+    def close_connections(self, text: str = "a test says so") -> None:
+        """The broker closes all connections, with 320 CONNECTION_FORCED."""
+        self._each(lambda session: session.close(320, shortened(text)))
+
+    # --- channels
+
+    def nack_every(self, number: int) -> None:
+        """Of all publishes that are to be confirmed, every so-many-th is dropped and nacked; 0: none."""
+        self._set(nack_every=number, published=0)
+
+    def delay_confirms(self, seconds: float) -> None:
+        """Confirms come that much later."""
+        self._set(confirm_delay=seconds)
+
+    def cancel_consumers(self, queue: Optional[str] = None) -> int:
+        """End all consumers, or those of a queue, as if it were gone; how many."""
+
+        def cancel() -> int:
+            return sum(session.cancel_consumers(queue) for session in list(self._hub.sessions))
+
+        return self._server.call(cancel)
+
+    def flow(self, active: bool) -> None:
+        """Every channel is sent channel.flow: False asks publishers to pause."""
+        self._each(lambda session: session.flow(active))
+
+    def _each(self, order: Callable[[Session], None]) -> None:
+        def give() -> None:
+            for session in list(self._hub.sessions):
+                order(session)
+
+        self._give(give)

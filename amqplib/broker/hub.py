@@ -1,0 +1,72 @@
+"""What the connections of one broker share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Sequence, Set
+
+from .faults import Orders
+from .timers import Timers
+from .vhost import VHost
+
+if TYPE_CHECKING:
+    from .session import Session
+
+__all__ = ["Hub", "Limits"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is offered in connection.tune, and more."""
+
+    #: Seconds.
+    heartbeat: int = 60
+    #: Octets of a frame.
+    frame_max: int = 131072
+    #: Channels of a connection.
+    channel_max: int = 2047
+    #: Octets of a message's body.
+    max_body: int = 128 * 1024 * 1024
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class Hub:
+    """Virtual hosts, users, sessions and the time. It does no I/O; the clock is given."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        users: Mapping[str, str],
+        vhosts: Sequence[str],
+        limits: Limits = Limits(),
+        now: Callable[[], datetime] = _utc_now,
+        log: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.timers = Timers(clock)
+        self.users: Dict[str, str] = dict(users)
+        self.limits = limits
+        self.log = log
+        self.orders = Orders()
+        self.sessions: Set[Session] = set()
+        #: Sessions that have written since the server last looked.
+        self.dirty: List[Session] = []
+        #: What went wrong in the broker itself.
+        self.failures: List[BaseException] = []
+        self._now = now
+        self.vhosts: Dict[str, VHost] = {}
+        for name in vhosts:
+            self.add_vhost(name)
+
+    def add_vhost(self, name: str) -> None:
+        """One more, empty."""
+        self.vhosts[name] = VHost(name, self.timers, self._now)
+
+    def delete_vhost(self, name: str) -> None:
+        """It is gone, and connections to it are closed."""
+        vhost = self.vhosts.pop(name)
+        for session in [session for session in self.sessions if session.vhost is vhost]:
+            session.close(320, "vhost '%s' is deleted" % name)

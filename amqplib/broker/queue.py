@@ -1,0 +1,304 @@
+"""Queues: what is ready in its order, who gets it, and when it is over.
+
+A queue does no I/O and knows no protocol. It is driven: publish(), get(), requeue() and the rest come from channels,
+the passing of time from `Timers`, and what it has to say goes to consumers and to its virtual host.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Callable, Deque, Iterator, List, Mapping, Optional
+
+from .arguments import QueueOptions
+from .message import Message
+from .timers import Timer, Timers
+
+__all__ = ["Consumer", "Entry", "Queue"]
+
+
+class Entry:
+    """A message in a queue."""
+
+    __slots__ = ("expires", "level", "message", "redelivered", "returns", "sequence")
+
+    def __init__(self, message: Message, sequence: int, level: int, expires: Optional[float]) -> None:
+        self.message = message
+        #: Its place in the queue, which it keeps when it goes out and comes back.
+        self.sequence = sequence
+        #: Of priority.
+        self.level = level
+        #: The moment of its expiry.
+        self.expires = expires
+        self.redelivered = False
+        #: How often it has come back.
+        self.returns = 0
+
+
+class Consumer:
+    """Who takes messages from a queue: a channel's part in it is a subclass."""
+
+    priority = 0
+    exclusive = False
+
+    def ready(self) -> bool:
+        """Can it take one now?"""
+        raise NotImplementedError
+
+    def deliver(self, entry: Entry) -> None:
+        """Take this one."""
+        raise NotImplementedError
+
+    def cancelled(self) -> None:
+        """The queue is gone."""
+        raise NotImplementedError
+
+
+class _Ready:
+    """Entries in the order in which they go out: the highest level first, within a level by sequence."""
+
+    __slots__ = ("_levels", "count", "octets")
+
+    def __init__(self, levels: int) -> None:
+        self._levels: List[Deque[Entry]] = [deque() for _ in range(levels)]
+        self.count = 0
+        self.octets = 0
+
+    def push(self, entry: Entry) -> None:
+        """A new one."""
+        self._levels[entry.level].append(entry)
+        self.count += 1
+        self.octets += len(entry.message.body)
+
+    def put_back(self, entry: Entry) -> None:
+        """One that was here before: at its old place."""
+        level = self._levels[entry.level]
+        place = 0
+        for other in level:
+            if other.sequence > entry.sequence:
+                break
+            place += 1
+        level.insert(place, entry)
+        self.count += 1
+        self.octets += len(entry.message.body)
+
+    def pop(self) -> Entry:
+        """The next one."""
+        for level in reversed(self._levels):
+            if level:
+                return self._taken(level.popleft())
+        raise IndexError
+
+    def _taken(self, entry: Entry) -> Entry:
+        self.count -= 1
+        self.octets -= len(entry.message.body)
+        return entry
+
+    def pop_expired(self, now: float) -> Iterator[Entry]:
+        """Those at the head of a level whose time is up."""
+        for level in self._levels:
+            while level and level[0].expires is not None and level[0].expires <= now:
+                yield self._taken(level.popleft())
+
+    def next_expiry(self) -> Optional[float]:
+        """When the next one at a head expires."""
+        moments = [level[0].expires for level in self._levels if level]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+
+class Queue:
+    """One queue. `owner` is whatever stands for the connection that it is exclusive to."""
+
+    def __init__(
+        self,
+        name: str,
+        timers: Timers,
+        durable: bool = False,
+        auto_delete: bool = False,
+        owner: Optional[object] = None,
+        arguments: Optional[Mapping[str, Any]] = None,
+    ) -> None:
+        self.name = name
+        self.durable = durable
+        self.auto_delete = auto_delete
+        self.owner = owner
+        self.arguments = arguments or {}
+        self.options = QueueOptions(self.arguments)
+        self.consumers: List[Consumer] = []
+        #: It has been deleted: what comes back to it is dropped.
+        self.deleted = False
+        #: Messages that are out with somebody, and not acknowledged.
+        self.unacknowledged = 0
+        #: Set by the virtual host. Gets a message that is dropped, and "expired", "rejected", "maxlen" ...
+        self.on_dead: Callable[[Queue, Message, str], None] = lambda queue, message, reason: None
+        #: Set by the virtual host: the queue has been unused for its x-expires.
+        self.on_expired: Callable[[Queue], None] = lambda queue: None
+        self._ready = _Ready(self.options.priorities + 1)
+        self._sequence = 0
+        self._mortal = False  # some message has had an expiry
+        self._timers = timers
+        self._expiry: Optional[Timer] = None  # of the next message
+        self._disuse: Optional[Timer] = None  # of the queue
+        self.used()
+
+    @property
+    def message_count(self) -> int:
+        """Messages ready to go out."""
+        return self._ready.count
+
+    # --- messages
+
+    def publish(self, message: Message, ttl: Optional[float] = None, priority: int = 0) -> bool:
+        """A new message at the end; False if the queue is full and refuses it."""
+        options = self.options
+        ready = self._ready
+        if options.overflow != "drop-head" and self._full(ready.count + 1, ready.octets + len(message.body)):
+            if options.overflow == "reject-publish-dlx":
+                self.on_dead(self, message, "maxlen")
+            return False
+        if options.ttl is not None:
+            ttl = options.ttl if ttl is None else min(ttl, options.ttl)
+        self._sequence += 1
+        level = min(priority, options.priorities) if options.priorities else 0
+        expires = None if ttl is None else self._timers.clock() + ttl
+        self._mortal = self._mortal or expires is not None
+        ready.push(Entry(message, self._sequence, level, expires))
+        if self.consumers:
+            self.pump()
+        if expires is not None:
+            self._expire()
+        while self._full(ready.count, ready.octets) and ready.count:
+            self.on_dead(self, ready.pop().message, "maxlen")
+        return True
+
+    def _full(self, count: int, octets: int) -> bool:
+        options = self.options
+        return (options.max_length is not None and count > options.max_length) or (
+            options.max_bytes is not None and octets > options.max_bytes
+        )
+
+    def get(self) -> Optional[Entry]:
+        """The next message, which is the caller's then to settle()."""
+        self.used()
+        self._expire()
+        return self._take() if self._ready.count else None
+
+    def _take(self) -> Entry:
+        entry = self._ready.pop()
+        self.unacknowledged += 1
+        if self._mortal:
+            self._expire()  # what was behind it
+        return entry
+
+    def settle(self) -> None:
+        """A message that was out is done with."""
+        self.unacknowledged -= 1
+
+    def reject(self, entry: Entry) -> None:
+        """A message that was out is not wanted."""
+        self.settle()
+        if not self.deleted:
+            self.on_dead(self, entry.message, "rejected")
+
+    def requeue(self, entries: List[Entry]) -> None:
+        """Messages that were out come back, each to its old place."""
+        limit = self.options.delivery_limit
+        for entry in entries:
+            self.settle()
+            if self.deleted:
+                continue
+            entry.redelivered = True
+            entry.returns += 1
+            if limit is not None and entry.returns > limit:
+                self.on_dead(self, entry.message, "delivery_limit")
+            else:
+                self._ready.put_back(entry)
+        if not self.deleted:
+            self._expire()
+            self.pump()
+
+    def purge(self) -> int:
+        """Drop all that is ready; how many."""
+        count = self._ready.count
+        self._ready = _Ready(self.options.priorities + 1)
+        return count
+
+    def pump(self) -> None:
+        """Hand out what is ready to consumers that can take it: in turns, those of higher priority first."""
+        ready = self._ready
+        while ready.count:
+            consumer = self._next_consumer()
+            if consumer is None:
+                return
+            consumer.deliver(self._take())
+
+    def _next_consumer(self) -> Optional[Consumer]:
+        consumers = self.consumers
+        if self.options.single_active_consumer:
+            return consumers[0] if consumers and consumers[0].ready() else None
+        for place, consumer in enumerate(consumers):
+            if consumer.ready():
+                if len(consumers) > 1:  # its turn comes again behind its equals
+                    del consumers[place]
+                    self._insert(consumer)
+                return consumer
+        return None
+
+    # --- consumers
+
+    def add_consumer(self, consumer: Consumer) -> None:
+        """One more. It gets what it can take as soon as pump() is called."""
+        if self.options.single_active_consumer:
+            self.consumers.append(consumer)
+        else:
+            self._insert(consumer)
+        self.used()
+
+    def _insert(self, consumer: Consumer) -> None:
+        place = len(self.consumers)
+        while place and self.consumers[place - 1].priority < consumer.priority:
+            place -= 1
+        self.consumers.insert(place, consumer)
+
+    def remove_consumer(self, consumer: Consumer) -> None:
+        """It is gone."""
+        self.consumers.remove(consumer)
+        self.used()
+        self.pump()
+
+    def delete(self) -> int:
+        """The end; how many messages were ready."""
+        self.deleted = True
+        for timer in (self._expiry, self._disuse):
+            if timer:
+                timer.cancel()
+        consumers, self.consumers = self.consumers, []
+        for consumer in consumers:
+            consumer.cancelled()
+        return self.purge()
+
+    # --- time
+
+    def used(self) -> None:
+        """Somebody uses the queue: its expiry is put off."""
+        if self.options.expires is None:
+            return
+        if self._disuse:
+            self._disuse.cancel()
+        self._disuse = None
+        if not self.consumers and not self.deleted:
+            self._disuse = self._timers.after(self.options.expires, lambda: self.on_expired(self))
+
+    def _expire(self) -> None:
+        for entry in self._ready.pop_expired(self._timers.clock()):
+            self.on_dead(self, entry.message, "expired")
+        if self._expiry is None:
+            self._watch_expiry()
+
+    def _watch_expiry(self) -> None:
+        moment = self._ready.next_expiry()
+        if moment is not None:
+            self._expiry = self._timers.after(moment - self._timers.clock(), self._expiry_due)
+
+    def _expiry_due(self) -> None:
+        self._expiry = None
+        self._expire()

@@ -1,0 +1,56 @@
+"""What is to happen later: a heap of moments. It is driven by whoever knows the time."""
+
+from __future__ import annotations
+
+import heapq
+from itertools import count
+from typing import Callable, List, Optional, Tuple
+
+__all__ = ["Timer", "Timers"]
+
+#: Seconds. Systems do not take any number of them.
+_LONG = 3600.0
+
+
+class Timer:
+    """One of them; cancel() calls it off."""
+
+    __slots__ = ("action",)
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action: Optional[Callable[[], None]] = action
+
+    def cancel(self) -> None:
+        """It will not happen."""
+        self.action = None
+
+
+class Timers:
+    """All of them. Times are in seconds, of the clock that is given."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self._heap: List[Tuple[float, int, Timer]] = []
+        self._number = count()
+
+    def after(self, seconds: float, action: Callable[[], None]) -> Timer:
+        """Have something done."""
+        timer = Timer(action)
+        heapq.heappush(self._heap, (self.clock() + seconds, next(self._number), timer))
+        return timer
+
+    def next(self) -> Optional[float]:
+        """Seconds until something is due, or until it is worth asking again; None when nothing is."""
+        heap = self._heap
+        while heap and heap[0][2].action is None:
+            heapq.heappop(heap)
+        return min(max(0.0, heap[0][0] - self.clock()), _LONG) if heap else None
+
+    def run(self) -> None:
+        """Do what is due."""
+        now = self.clock()
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            action = heapq.heappop(heap)[2].action
+            if action is not None:
+                action()

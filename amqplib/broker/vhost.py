@@ -1,0 +1,357 @@
+"""A virtual host: its exchanges, queues and bindings, and the way of a message through them. No I/O.
+
+What a method asks for that cannot be is refused here, with RabbitMQ's codes and words.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from datetime import datetime
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+
+from .arguments import (
+    EQUIVALENT,
+    check_binding_arguments,
+    check_equivalent,
+    check_equivalent_arguments,
+    check_exchange_arguments,
+    check_queue_arguments,
+    expiration,
+)
+from .errors import ChannelRefusal, ConnectionRefusal
+from .message import Content, Message, carbon_copies, dead_letter, in_a_circle, route_bytes
+from .queue import Consumer, Queue
+from .routing import MATCHES, Binding
+from .timers import Timers
+
+__all__ = ["Exchange", "Outcome", "VHost", "unique_name"]
+
+_PREDECLARED = {
+    "": "direct",
+    "amq.direct": "direct",
+    "amq.fanout": "fanout",
+    "amq.topic": "topic",
+    "amq.headers": "headers",
+    "amq.match": "headers",
+}
+
+#: Routes that are remembered before they are all forgotten.
+_BOUND = 4096
+
+
+def unique_name(prefix: str) -> str:
+    """A name that the server gives."""
+    return prefix + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode("ascii").rstrip("=")
+
+
+class Exchange:
+    """An exchange and the bindings of which it is the source."""
+
+    def __init__(
+        self,
+        name: str,
+        type: str,
+        durable: bool = True,
+        auto_delete: bool = False,
+        internal: bool = False,
+        arguments: Optional[Mapping[str, Any]] = None,
+    ) -> None:
+        self.name = name
+        self.type = type
+        self.durable = durable
+        self.auto_delete = auto_delete
+        self.internal = internal
+        self.arguments = arguments or {}
+        self.bindings: List[Binding] = []
+
+    @property
+    def properties(self) -> Dict[str, Any]:
+        """What a second declaration must agree with, in the order in which it is compared."""
+        return {
+            "type": self.type,
+            "durable": self.durable,
+            "auto_delete": self.auto_delete,
+            "internal": self.internal,
+        }
+
+
+class Outcome(NamedTuple):
+    """What became of a publish."""
+
+    #: Some queue was found for it.
+    routed: bool
+    #: No queue has refused it.
+    accepted: bool
+
+
+class _Route(NamedTuple):
+    queues: Sequence[Queue]
+    octets: bytes
+
+
+class VHost:
+    """One virtual host."""
+
+    def __init__(self, name: str, timers: Timers, now: Callable[[], datetime]) -> None:
+        self.name = name
+        self.exchanges = {name: Exchange(name, type) for name, type in _PREDECLARED.items()}
+        self.queues: Dict[str, Queue] = {}
+        self._timers = timers
+        self._now = now
+        self._routes: Dict[Tuple[str, str], _Route] = {}
+
+    def described(self, queue: str) -> str:
+        """The queue as refusals name it."""
+        return self._of("queue", queue)
+
+    def _of(self, kind: str, name: str) -> str:
+        return "%s '%s' in vhost '%s'" % (kind, name, self.name)
+
+    # --- exchanges
+
+    def exchange(self, name: str) -> Exchange:
+        """The exchange of this name; 404 where there is none."""
+        try:
+            return self.exchanges[name]
+        except KeyError:
+            raise ChannelRefusal(404, "no %s" % self._of("exchange", name)) from None
+
+    @staticmethod
+    def _not_the_default(name: str) -> None:
+        if not name:
+            raise ChannelRefusal(403, "operation not permitted on the default exchange")
+
+    def existing_exchange(self, name: str) -> Exchange:
+        """exchange.declare, passive."""
+        self._not_the_default(name)
+        return self.exchange(name)
+
+    def declare_exchange(
+        self, name: str, type: str, durable: bool, auto_delete: bool, internal: bool, arguments: Mapping[str, Any]
+    ) -> None:
+        """exchange.declare, not passive."""
+        if type not in MATCHES:
+            raise ConnectionRefusal(503, "unknown exchange type '%s'" % type)
+        self._not_the_default(name)
+        check_exchange_arguments(arguments, self._of("exchange", name))
+        made = Exchange(name, type, durable, auto_delete, internal, arguments)
+        current = self.exchanges.get(name)
+        if current:
+            what = self._of("exchange", name)
+            check_equivalent(what, current.properties, made.properties)
+            check_equivalent_arguments(what, ["alternate-exchange"], current.arguments, arguments)
+            return
+        if name.startswith("amq."):
+            raise ChannelRefusal(403, "exchange name '%s' contains reserved prefix 'amq.*'" % name)
+        self.exchanges[name] = made
+        self._routes.clear()
+
+    def delete_exchange(self, name: str, if_unused: bool) -> None:
+        """exchange.delete. One that is not there is no error."""
+        self._not_the_default(name)
+        if name.startswith("amq."):
+            raise ChannelRefusal(403, "deletion of system %s not allowed" % self._of("exchange", name))
+        exchange = self.exchanges.get(name)
+        if exchange is None:
+            return
+        if if_unused and exchange.bindings:
+            raise ChannelRefusal(406, "%s in use" % self._of("exchange", name))
+        del self.exchanges[name]
+        self._drop_bindings_to("exchange", name)
+
+    # --- bindings
+
+    def bind(self, source: str, binding: Binding, owner: object) -> None:
+        """queue.bind and exchange.bind."""
+        self._not_the_default(source)
+        exchange = self.exchange(source)
+        if binding.destination_kind == "queue":
+            self.queue(binding.destination, owner)
+        else:
+            self.existing_exchange(binding.destination)
+        if exchange.type == "headers":
+            check_binding_arguments(binding.arguments)
+        if binding not in exchange.bindings:
+            exchange.bindings.append(binding)
+            self._routes.clear()
+
+    def unbind(self, source: str, binding: Binding, owner: object) -> None:
+        """queue.unbind and exchange.unbind. What is not there is no error."""
+        self._not_the_default(source)
+        if binding.destination_kind == "exchange":
+            self._not_the_default(binding.destination)
+        elif binding.destination in self.queues:
+            self.queue(binding.destination, owner)
+        exchange = self.exchanges.get(source)
+        if exchange and binding in exchange.bindings:
+            exchange.bindings.remove(binding)
+            self._binding_removed(exchange)
+
+    def _drop_bindings_to(self, kind: str, name: str) -> None:
+        self._routes.clear()
+        for exchange in list(self.exchanges.values()):
+            kept = [b for b in exchange.bindings if (b.destination_kind, b.destination) != (kind, name)]
+            if len(kept) < len(exchange.bindings):
+                exchange.bindings = kept
+                self._binding_removed(exchange)
+
+    def _binding_removed(self, exchange: Exchange) -> None:
+        self._routes.clear()
+        if exchange.auto_delete and not exchange.bindings and exchange.name in self.exchanges:
+            del self.exchanges[exchange.name]
+            self._drop_bindings_to("exchange", exchange.name)
+
+    # --- queues
+
+    def queue(self, name: str, owner: object) -> Queue:
+        """The queue of this name, for the connection `owner`; 404 where there is none, 405 if it is another's."""
+        queue = self.queues.get(name)
+        if queue is None:
+            raise ChannelRefusal(404, "no %s" % self._of("queue", name))
+        if queue.owner is not None and queue.owner is not owner:
+            raise self._locked(name)
+        return queue
+
+    def _locked(self, name: str) -> ChannelRefusal:
+        return ChannelRefusal(
+            405,
+            "cannot obtain exclusive access to locked %s. It could be originally declared on another connection or "
+            "the exclusive property value does not match that of the original declaration." % self._of("queue", name),
+        )
+
+    def declare_queue(
+        self,
+        name: str,
+        durable: bool,
+        exclusive: bool,
+        auto_delete: bool,
+        arguments: Mapping[str, Any],
+        owner: object,
+    ) -> Queue:
+        """queue.declare, not passive; an empty name has the server give one."""
+        current = self.queues.get(name)
+        what = self._of("queue", name)
+        if current:
+            if current.owner is not (owner if exclusive else None):
+                raise self._locked(name)
+            check_equivalent(
+                what,
+                {"durable": current.durable, "auto_delete": current.auto_delete},
+                {"durable": durable, "auto_delete": auto_delete},
+            )
+            check_equivalent_arguments(what, EQUIVALENT, current.arguments, arguments)
+            current.used()
+            return current
+        if name.startswith("amq."):
+            raise ChannelRefusal(403, "queue name '%s' contains reserved prefix 'amq.*'" % name)
+        check_queue_arguments(arguments, what, durable, exclusive, auto_delete)
+        name = name or unique_name("amq.gen-")
+        queue = Queue(name, self._timers, durable, auto_delete, owner if exclusive else None, arguments)
+        queue.on_dead = self._dead
+        queue.on_expired = self._disused
+        self.queues[name] = queue
+        self._routes.clear()
+        return queue
+
+    def delete_queue(self, queue: Queue, if_unused: bool = False, if_empty: bool = False) -> int:
+        """queue.delete of one that is there; the messages that were ready in it."""
+        if if_unused and queue.consumers:
+            raise ChannelRefusal(406, "%s in use" % self._of("queue", queue.name))
+        if if_empty and queue.message_count:
+            raise ChannelRefusal(406, "%s not empty" % self._of("queue", queue.name))
+        del self.queues[queue.name]
+        self._drop_bindings_to("queue", queue.name)
+        return queue.delete()
+
+    def _disused(self, queue: Queue) -> None:
+        self.delete_queue(queue)
+
+    def add_consumer(self, queue: Queue, consumer: Consumer) -> None:
+        """basic.consume; 403 where an exclusive consumer is, or cannot be."""
+        taken = queue.consumers and (consumer.exclusive or queue.consumers[0].exclusive)
+        if taken or (consumer.exclusive and queue.options.single_active_consumer):
+            raise ChannelRefusal(403, "%s in exclusive use" % self._of("queue", queue.name))
+        queue.add_consumer(consumer)
+
+    def remove_consumer(self, queue: Queue, consumer: Consumer) -> None:
+        """It is cancelled, or its channel is gone."""
+        if queue.deleted:
+            return
+        queue.remove_consumer(consumer)
+        if queue.auto_delete and not queue.consumers:
+            self.delete_queue(queue)
+
+    # --- messages
+
+    def publish(self, exchange: str, routing_key: str, content: Content) -> Outcome:
+        """basic.publish to an exchange that is there."""
+        properties = content.properties
+        values = properties.values
+        headers = values.get("application_headers")
+        if headers and ("CC" in headers or "BCC" in headers):
+            message = Message(exchange, routing_key, properties, content.body)
+            keys = [routing_key, *carbon_copies(headers), *carbon_copies(headers, "BCC")]
+            if "BCC" in headers:
+                message = message.without("BCC")
+            return self._enqueue(message, self._find(exchange, keys, headers)[0])
+        route = self._routes.get((exchange, routing_key))
+        if route is None:
+            queues, fixed = self._find(exchange, [routing_key], headers or {})
+            route = _Route(queues, route_bytes(exchange, routing_key))
+            if fixed:
+                if len(self._routes) >= _BOUND:
+                    self._routes.clear()
+                self._routes[exchange, routing_key] = route
+        return self._enqueue(Message(exchange, routing_key, properties, content.body, route.octets), route.queues)
+
+    @staticmethod
+    def _enqueue(message: Message, queues: Sequence[Queue]) -> Outcome:
+        values = message.properties.values
+        ttl = expiration(values.get("expiration"))
+        priority = values.get("priority", 0)
+        accepted = True
+        for queue in queues:
+            accepted = queue.publish(message, ttl, priority) and accepted
+        return Outcome(bool(queues), accepted)
+
+    def _find(self, exchange: str, keys: List[str], headers: Mapping[str, Any]) -> Tuple[List[Queue], bool]:
+        """The queues that a message goes to, each once; and whether that is so whatever its headers are."""
+        found: Dict[str, Queue] = {}
+        fixed = True
+        seen: Set[str] = set()
+        waiting = [exchange]
+        while waiting:
+            name = waiting.pop(0)
+            source = self.exchanges.get(name)
+            if source is None or name in seen:
+                continue
+            seen.add(name)
+            if not name:
+                found.update((key, self.queues[key]) for key in keys if key in self.queues)
+                continue
+            fixed = fixed and source.type != "headers"
+            matches = MATCHES[source.type]
+            taken = [b for b in source.bindings if any(matches(b, key, headers) for key in keys)]
+            for binding in taken:
+                if binding.destination_kind == "queue":
+                    found[binding.destination] = self.queues[binding.destination]
+                else:
+                    waiting.append(binding.destination)
+            alternate = source.arguments.get("alternate-exchange")
+            if not taken and isinstance(alternate, str):
+                waiting.append(alternate)
+        return list(found.values()), fixed
+
+    def _dead(self, queue: Queue, message: Message, reason: str) -> None:
+        """A queue has dropped a message: to its dead-letter exchange, where it has one."""
+        exchange = queue.options.dead_letter_exchange
+        if exchange is None or exchange not in self.exchanges:
+            return
+        key = queue.options.dead_letter_routing_key
+        keys = [message.routing_key, *carbon_copies(message.headers)] if key is None else [key]
+        dead = dead_letter(message, queue.name, reason, self._now(), exchange, key)
+        queues, _ = self._find(exchange, keys, dead.headers)
+        if reason != "rejected":
+            queues = [queue for queue in queues if not in_a_circle(dead, queue.name)]
+        self._enqueue(dead, queues)

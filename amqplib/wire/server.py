@@ -1,0 +1,204 @@
+"""The server's end of a connection: what a broker receives, and contents as it passes them on.
+
+`ServerReceiver` differs from a client's Receiver in two ways. Channels open and close by what the client says, in the
+order in which it says so. And a content's properties are kept as the bytes that came, to be passed on as they are,
+beside what they mean.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Callable, Container, Dict, List, Tuple, TypeVar
+
+from . import content, frames
+from .codecs import BROKEN
+from .errors import PeerError
+from .protocol import DEFAULT_MAX_BODY, Event, Receiver
+from .spec import Dialect
+from .tables import Reading, UndecodedField, utc_time
+
+__all__ = ["Properties", "ServerReceiver", "content_frames"]
+
+# of a content header frame: class id, weight, body size
+_HEADER_SIZE = 12
+# the end of a frame and the beginning of the next: end octet; type, channel, payload size
+_END_AND_NEXT = struct.Struct(">BBHL")
+_END_AND_HEADER = struct.Struct(">BBHLHHQ")
+# a method frame up to its ids: type, channel, payload size; ids
+_METHOD_FRAME = struct.Struct(">BHLL")
+_END = bytes((frames.END,))
+
+
+#: Entries of a memory before it is emptied and begun again, and the longest bytes that are worth an entry.
+_BOUND = 512
+_LONG = 256
+
+T = TypeVar("T")
+
+
+class Properties:
+    """A property list: its bytes, and what they mean. It may be shared by many messages; nobody changes it."""
+
+    __slots__ = ("raw", "undecoded", "values")
+
+    def __init__(self, raw: bytes, values: Dict[str, Any], undecoded: Tuple[Tuple[str, UndecodedField], ...]) -> None:
+        #: Flags and values as they came.
+        self.raw = raw
+        #: The properties present, by name.
+        self.values = values
+        #: Name and bytes of the fields in the headers that could not be read.
+        self.undecoded = undecoded
+
+    @classmethod
+    def of(cls, values: Dict[str, Any]) -> Properties:
+        """The list of these."""
+        return cls(content.BASIC.encode(values), values, ())
+
+
+def _read_properties(buf: bytes, offset: int, end: int, reading: Reading) -> Properties:
+    values = content.BASIC.decode(buf, offset, end, reading)
+    undecoded = tuple(reading.undecoded)
+    reading.undecoded.clear()
+    return Properties(buf[offset:end], values, undecoded)
+
+
+class _Assembly(content.Assembly):
+    """A content whose properties are `Properties`."""
+
+    __slots__ = ()
+
+    def header(self, buf: bytes, offset: int, end: int, max_body: int, reading: Reading) -> bool:
+        whole = super().header(buf, offset, end, max_body, reading)
+        undecoded = tuple(reading.undecoded)
+        reading.undecoded.clear()
+        self.properties = Properties(buf[offset + _HEADER_SIZE : end], self.properties, undecoded)
+        return whole
+
+
+class ServerReceiver(Receiver):
+    """Bytes of a client, from behind its protocol header on, to events."""
+
+    _assembly = _Assembly
+
+    def __init__(
+        self, dialect: Dialect, make_content: Callable[[Properties, bytes], Any], max_body: int = DEFAULT_MAX_BODY
+    ) -> None:
+        super().__init__(dialect, make_content, utc_time, max_body)
+        #: The highest number that a channel may have; 0 for no limit. Set once it is negotiated.
+        self.channel_max = 0
+        self._open_key = dialect["channel.open"].key
+        self._close_key = dialect["channel.close"].key
+        self._close_ok_key = dialect["channel.close_ok"].key
+        self._runs = PublishReader(dialect, make_content, self.reading)
+        self._run_key = dialect["basic.publish"].key.to_bytes(4, "big")
+
+    def _frame(self, frame_type: int, channel: int, buf: bytes, offset: int, end: int, events: List[Event]) -> None:
+        key = int.from_bytes(buf[offset : offset + 4], "big") if frame_type == frames.METHOD else 0
+        if channel not in self.channels:
+            if key == self._close_ok_key:
+                return  # both have closed it at once, and this answers the server's close
+            if key == self._open_key:
+                if 0 < self.channel_max < channel:
+                    raise PeerError(504, "channel %d is above the channel_max %d" % (channel, self.channel_max))
+                self.channels.add(channel)
+        super()._frame(frame_type, channel, buf, offset, end, events)
+        if channel and key in (self._close_key, self._close_ok_key):
+            self.forget(channel)
+
+
+class PublishReader:
+    """Runs of whole publishes of small messages; anything else is left to the plain way. See hot.DeliveryReader."""
+
+    __slots__ = ("_args", "_key", "_make_content", "_method", "_properties", "_reading")
+
+    def __init__(self, dialect: Dialect, make_content: Callable[[Properties, bytes], Any], reading: Reading) -> None:
+        self._method = dialect["basic.publish"]
+        self._key = self._method.key
+        self._make_content = make_content
+        self._reading = reading
+        self._args: Dict[bytes, Tuple[Any, ...]] = {}
+        self._properties: Dict[bytes, Properties] = {}
+
+    def walk(
+        self,
+        buf: bytes,
+        offset: int,
+        largest: int,
+        channels: Container[int],
+        busy: Container[int],
+        events: List[Event],
+    ) -> int:
+        """Append the events of the publishes that `buf` has at `offset`; the offset behind the last one."""
+        unpack_method, unpack_header = _METHOD_FRAME.unpack_from, _END_AND_HEADER.unpack_from
+        unpack_next = _END_AND_NEXT.unpack_from
+        known_args, known_properties, reading = self._args, self._properties, self._reading
+        method, key, make_content, append = self._method, self._key, self._make_content, events.append
+        done = offset
+        try:
+            while True:
+                frame_type, channel, length, its_key = unpack_method(buf, offset)
+                if its_key != key or frame_type != 1 or length > largest or channel in busy or channel not in channels:
+                    return done
+                start = offset + 11
+                end = offset + 7 + length
+                end_octet, frame_type, its_channel, length, class_id, _, size = unpack_header(buf, end)
+                if (
+                    end_octet != 206
+                    or frame_type != 2
+                    or its_channel != channel
+                    or class_id != content.BASIC_CLASS_ID
+                    or length > largest
+                    or size > largest
+                ):
+                    return done
+                raw_args = buf[start:end]
+                start = end + 8 + _HEADER_SIZE
+                end += 8 + length
+                raw = buf[start:end]
+                if size:
+                    end_octet, frame_type, its_channel, length = unpack_next(buf, end)
+                    if end_octet != 206 or frame_type != 3 or its_channel != channel or length != size:
+                        return done
+                    start = end + 8
+                    end = start + size
+                    body = buf[start:end]
+                else:
+                    body = b""
+                if buf[end] != 206:
+                    return done
+                args = known_args.get(raw_args)
+                if args is None:
+                    args = _remember(known_args, raw_args, method.decode(raw_args, 0, len(raw_args), reading))
+                properties = known_properties.get(raw)
+                if properties is None:
+                    properties = _remember(known_properties, raw, _read_properties(raw, 0, len(raw), reading))
+                append((channel, method, args, make_content(properties, body)))
+                done = offset = end + 1
+        except (*BROKEN, PeerError):
+            return done  # cut short, or wrong
+
+
+def _remember(memory: Dict[bytes, T], raw: bytes, value: T) -> T:
+    if len(memory) >= _BOUND:
+        memory.clear()
+    if len(raw) < _LONG:
+        memory[raw] = value
+    return value
+
+
+def content_frames(channel: int, method: bytes, properties: bytes, body: bytes, frame_max: int) -> bytes:
+    """The frames of a method, given as its payload, and of a content, given as property list and body."""
+    size = len(body)
+    head = (
+        frames.PREFIX.pack(frames.METHOD, channel, len(method)),
+        method,
+        _END_AND_HEADER.pack(
+            frames.END, frames.HEADER, channel, _HEADER_SIZE + len(properties), content.BASIC_CLASS_ID, 0, size
+        ),
+        properties,
+    )
+    if not size:
+        return b"".join((*head, _END))
+    if frame_max and size > frame_max - frames.OVERHEAD:
+        return b"".join((*head, _END, *frames.encode_body(channel, body, frame_max)))
+    return b"".join((*head, _END_AND_NEXT.pack(frames.END, frames.BODY, channel, size), body, _END))
