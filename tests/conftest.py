@@ -179,6 +179,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "only(client, before, rabbitmq, reason): true of this client, of brokers before a version, of RabbitMQ itself",
     )
     config.addinivalue_line("markers", "thorough: takes long, and finds the same on any broker; see tests/conftest.py")
+    config.addinivalue_line("markers", "soak: proves reliability, in minutes; -m soak runs it, docs/reliability.txt")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
