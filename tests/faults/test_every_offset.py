@@ -115,7 +115,7 @@ def test_an_end(stage: Stage, kind: str, way: str) -> None:
 def test_silence(stage: Stage, kind: str, way: str) -> None:
     """Every call ends in time, and the session in an error."""
     cases = stage.everywhere(kind, way)
-    assert_none(side_by_side(cases, lambda case: stage.play(case, DEADLINE, **timeouts(DEADLINE)), threads=80))
+    assert_none(side_by_side(cases, lambda case: stage.play(case, DEADLINE, **timeouts(DEADLINE)), threads=150))
 
 
 @both_ways
@@ -126,7 +126,7 @@ def test_bytes_that_come_one_by_one(stage: Stage, way: str) -> None:
     def judge(case: Case) -> Optional[str]:
         return stage.play(case, DEADLINE, may_end_well=True, **timeouts(DEADLINE))
 
-    assert_none(side_by_side(cases, judge, threads=80))
+    assert_none(side_by_side(cases, judge, threads=150))
 
 
 @both_ways
@@ -146,7 +146,7 @@ def test_a_wrong_byte(stage: Stage, mask: int, way: str) -> None:
     def judge(case: Case) -> Optional[str]:
         return stage.play(case, DEADLINE, may_end_well=True, **timeouts(DEADLINE))
 
-    assert_none(side_by_side(cases, judge, threads=40))
+    assert_none(side_by_side(cases, judge, threads=60))
 
 
 @both_ways
@@ -158,4 +158,4 @@ def test_a_peer_that_is_dead(stage: Stage, way: str) -> None:
     def judge(case: Case) -> Optional[str]:
         return stage.play(case, 2 * HEARTBEAT, heartbeat=HEARTBEAT)
 
-    assert_none(side_by_side(cases, judge, threads=100))
+    assert_none(side_by_side(cases, judge, threads=150))

@@ -23,7 +23,9 @@ def test_nothing_is_lost(brokers: Brokers, series: str, consumer: str) -> None:
     messages, faults, kill_every = (500000, 1000, 20) if LONG else (20000, 40, 10)
     account = Account(node, messages, faults, consumer=consumer, kill_every=kill_every)
     books = account.run()
-    print("RabbitMQ %s: %s\nfaults: %s\nends: %s" % (node.version, books.summary(), dict(books.faults), dict(books.ends)))
+    print(
+        "RabbitMQ %s: %s\nfaults: %s\nends: %s" % (node.version, books.summary(), dict(books.faults), dict(books.ends))
+    )
     assert not books.wrong(), "%s\n%s" % ("\n".join(books.wrong()[:20]), books.summary())
     assert len(books.confirmed) == messages
     assert sum(books.faults.values()) >= 0.9 * faults, books.faults
