@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 import pytest
 
-from .harness import LONG, Calls, Clock, documented, open_files, side_by_side
+from .harness import LONG, Calls, Clock, Late, documented, open_files, side_by_side
 from .proxy import Fault, Proxy
 from .recording import Recording, Replayer, Session, record
 
@@ -62,7 +62,7 @@ class Stage:
         finally:
             door.close()
         if calls.late:
-            return "; ".join(calls.late)
+            return Late("; ".join(calls.late))
         if end is None:
             return None if may_end_well else "it ended well"
         return None if documented(end) else "%s raised %r" % (calls.name, end)
