@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import Brokers, Unavailable, give_up
+from tests.brokers import Nodes
+from tests.conftest import give_up, installation
 
 from .account import Account
 from .harness import LONG
@@ -15,17 +16,16 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(4 * 3600 if LONG else 600)]
 @pytest.mark.parametrize(
     ("series", "consumer"), [("3.10", "amqplib.client_0_8"), ("4.0", "amqplib.client_0_9_1")], ids=["3.10", "4.0"]
 )
-def test_nothing_is_lost(brokers: Brokers, series: str, consumer: str) -> None:
-    try:
-        node = brokers.mortal(series)
-    except Unavailable as exc:
-        give_up(str(exc))
+def test_nothing_is_lost(series: str, consumer: str) -> None:
+    install = installation(series)
+    if install is None:
+        give_up("there is no RabbitMQ %s here" % series)
     messages, faults, kill_every = (500000, 1000, 20) if LONG else (20000, 40, 10)
-    account = Account(node, messages, faults, consumer=consumer, kill_every=kill_every)
-    books = account.run()
-    print(
-        "RabbitMQ %s: %s\nfaults: %s\nends: %s" % (node.version, books.summary(), dict(books.faults), dict(books.ends))
-    )
+    with Nodes() as nodes:
+        node = nodes.start(install)
+        books = Account(node, messages, faults, consumer=consumer, kill_every=kill_every).run()
+    print("RabbitMQ %s: %s" % (node.version, books.summary()))
+    print("faults: %s\nends: %s" % (dict(books.faults), dict(books.ends)))
     assert not books.wrong(), "%s\n%s" % ("\n".join(books.wrong()[:20]), books.summary())
     assert len(books.confirmed) == messages
     assert sum(books.faults.values()) >= 0.9 * faults, books.faults
