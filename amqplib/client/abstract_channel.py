@@ -70,6 +70,10 @@ class AbstractChannel(Route):
         """End this."""
         raise NotImplementedError
 
+    def _forked(self) -> None:
+        self._calling = threading.RLock()
+        self._expected, self._new_callback = (), None
+
     # --- in
 
     def _arrived(self, method: Method, args: Tuple[Any, ...], content: Any) -> None:

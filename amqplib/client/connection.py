@@ -17,6 +17,7 @@ from typing import (
     Union,
 )
 
+from ..wire.protocol import DEFAULT_MAX_BODY
 from ..wire.spec import Method, Sig, sig_of
 from .abstract_channel import AbstractChannel
 from .address import DEFAULT_PORT, DEFAULT_TLS_PORT, parse_host
@@ -28,6 +29,7 @@ from .link import Failure, Link
 from .logger import LOGGER
 from .login import login_response as make_login_response
 from .patience import Patience
+from .stats import Stats
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -57,6 +59,7 @@ class Connection(Handshake):
     heartbeat: seconds between heartbeats, at most what the server proposes; 0 for none.
     frame_max: octets of the largest frame to agree to; None for at most 131072. At least 4096, and 8192 with
         RabbitMQ 4.1 and later. A server may propose less, and then that holds.
+    body_max: octets of the longest body to take; a longer one ends the connection before memory is taken for it.
     reply_timeout: seconds that a call waits for its reply; None waits for ever.
     write_timeout: seconds that the system may take no data, because the peer reads none; None waits for ever.
     blocked_timeout: seconds that publishing waits while the broker takes none (connection.blocked); 0 raises
@@ -93,6 +96,7 @@ class Connection(Handshake):
         protocol: Optional[str] = None,
         heartbeat: Optional[int] = None,
         frame_max: Optional[int] = None,
+        body_max: int = DEFAULT_MAX_BODY,
         reply_timeout: Optional[float] = None,
         write_timeout: Optional[float] = None,
         blocked_timeout: Optional[float] = None,
@@ -104,7 +108,7 @@ class Connection(Handshake):
             self._unknown_arguments(sorted(unknown))
         self.channel_id = 0
         self.auto_decode = False
-        self._prepare(protocol, frame_max, userid, virtual_host, ssl)
+        self._prepare(protocol, frame_max, body_max, userid, virtual_host, ssl)
         self._patience = Patience(reply_timeout, write_timeout, blocked_timeout)
         #: Called with the reason, and without arguments, when that changes; see on_blocked above.
         self.on_blocked, self.on_unblocked = on_blocked, on_unblocked
@@ -141,6 +145,23 @@ class Connection(Handshake):
         """How many methods have arrived, on all channels, and can be handled without reading from the network."""
         channels = [ch for ch in (self.channels or {}).values() if ch is not self]
         return super().pending() + sum(channel.pending() for channel in channels)
+
+    def stats(self) -> Stats:
+        """What has gone over this connection so far."""
+        link = self._link
+        channels = [ch for ch in (self.channels or {}).values() if isinstance(ch, Channel)]
+        return Stats(
+            frames_in=link.receiver.frames,
+            # a message is counted as one frame when it is sent, and has three
+            frames_out=link.frames_out + 2 * link.messages_out,
+            bytes_in=link.bytes_in,
+            bytes_out=link.bytes_out,
+            messages_in=link.receiver.contents,
+            messages_out=link.messages_out,
+            in_flight=sum(len(ch.unconfirmed) for ch in channels),
+            pending=self.pending(),
+            last_seen=link.silence(),
+        )
 
     # --- methods for the connection itself
 

@@ -22,6 +22,7 @@ from ..wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect, Sig, sig_of
 from .abstract_channel import AbstractChannel
 from .address import Address, parse_host
 from .advice import on_frame_max
+from .answers import explained, what_answered
 from .deadline import Deadline
 from .exceptions import (
     AMQPConnectionException,
@@ -129,6 +130,7 @@ class Handshake(AbstractChannel):
         self,
         protocol: Optional[str],
         frame_max: Optional[int],
+        body_max: int,
         userid: str,
         virtual_host: str,
         ssl: Union[bool, Dict[str, Any], SSLContext, None],
@@ -136,6 +138,9 @@ class Handshake(AbstractChannel):
         """What is known before there is a network connection."""
         if frame_max is not None and frame_max < _FRAME_MIN:
             raise ValueError("frame_max: %r: AMQP allows no less than %d octets" % (frame_max, _FRAME_MIN))
+        if body_max < 0:
+            raise ValueError("body_max: %r: it is a number of octets" % body_max)
+        self._body_max = body_max
         self._offered = self._pinned(protocol)
         self.channel_max = _CHANNEL_MAX
         self.frame_max = self._frame_max = _FRAME_MAX if frame_max is None else frame_max
@@ -208,31 +213,35 @@ class Handshake(AbstractChannel):
         """
         first = _SPOKEN.get(address)
         refusals: List[str] = []
+        hint = ""
         for dialect in sorted(self._offered, key=lambda known: known is not first):
+            connected = False
             try:
                 self._connect(address, dialect, deadline)
+                connected = True
                 self._receive_start(deadline)
                 if refusals:
                     _SPOKEN[address] = dialect
                 return
             except BaseException as exc:
+                if connected:
+                    hint = what_answered(self._link.opening, bool(self._ssl), exc)
                 self._end("the handshake failed")
-                if not isinstance(exc, AMQPConnectionException) or len(self._offered) == 1:
-                    raise
-                if not _is_refusal(exc) and not refusals:
-                    raise
+                final = len(self._offered) == 1
+                if not isinstance(exc, AMQPConnectionException) or final or not (_is_refusal(exc) or refusals):
+                    raise explained(exc, hint) from exc.__cause__
                 refusals.append("%s: %s" % (dialect.name, exc.amqp_reply_text))
                 LOGGER.debug("%s: AMQP %s", address, refusals[-1])
                 if not _is_refusal(exc):
                     break
-        text = "%s speaks no AMQP that is known here (%s)" % (str(address), "; ".join(refusals))
+        text = "%s speaks no AMQP that is known here (%s)%s" % (str(address), "; ".join(refusals), hint)
         raise ProtocolVersionError(0, text, errno=errno.EPROTONOSUPPORT)
 
     def _connect(self, address: Address, dialect: Dialect, deadline: Deadline) -> None:
         """A fresh network connection, with nothing said on it."""
         where = "%s, vhost %r, user %r" % (address, self._virtual_host, self._userid)
         transport = self._open_transport(address, deadline)
-        receiver = Receiver(dialect, self.message_class._received, self.message_class._to_time)
+        receiver = Receiver(dialect, self.message_class._received, self.message_class._to_time, self._body_max)
         receiver.frame_max = max(self._frame_max, _FRAME_MAX)
         link = Link(transport, receiver, Sender(dialect), where, self._handle_control, self._do_close)
         link.patience = self._patience
@@ -245,6 +254,7 @@ class Handshake(AbstractChannel):
     def _receive_start(self, deadline: Deadline) -> None:
         """Protocol header -> start."""
         _, args, _ = self._await((_START,), self._protocol_header(), deadline)
+        self._link.frames_out = 0  # that was none
         self.version_major, self.version_minor, self.server_properties, mechanisms, locales = args
         self._link.server_properties = self.server_properties
         self.mechanisms, self.locales = mechanisms.split(" "), locales.split(" ")

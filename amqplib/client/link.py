@@ -137,9 +137,11 @@ class Link(Reading):
             while self._owed:
                 owed, its_route = self._owed[0]
                 self._write(owed, deadline)
+                self.frames_out += 1
                 its_route._said_last = True
                 self._owed.popleft()
             self._write(data, deadline)
+            self.frames_out += 1
             if last and route is not None:
                 route._said_last = True
         finally:

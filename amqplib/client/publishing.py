@@ -58,6 +58,13 @@ class Publishing(ChannelMethods):
         self._publishing = threading.RLock()
         self._counting = False
 
+    def _forked(self) -> None:
+        super()._forked()
+        self._flushing, self._publishing = threading.RLock(), threading.RLock()
+        self._flush_begun = self._counting = False
+        returned, self.returned_messages = self.returned_messages, queue.Queue()
+        self.returned_messages.queue.extend(returned.queue)  # past the old one's lock, which may be held for ever
+
     # --- in
 
     def _notify(self, item: Item, callback: Optional[Callable[..., Any]]) -> None:
@@ -108,12 +115,17 @@ class Publishing(ChannelMethods):
         body = encode_body(msg)
         args = self.default_ticket if ticket is None else ticket, exchange, routing_key, mandatory, immediate
         frames = link.sender.publish(self._number, args, msg.properties, body)
+        if not isinstance(frames, bytes):
+            link.frames_out += (len(frames) - 1) // 3 - 1  # those of the body, of which one has been thought of
+        elif not body:
+            link.frames_out -= 1
         tag = None
         if self._confirms is None:
             self._emit(frames)
         else:
             its_way = (exchange, routing_key, body) if mandatory else None
             tag = self._publish_counted(self._confirms, frames, msg, its_way)
+        link.messages_out += 1
         if link.notices:
             link.tell()
         return tag
@@ -175,6 +187,7 @@ class Publishing(ChannelMethods):
                 with suppress(IndexError):  # until it is empty; other threads may append meanwhile
                     pieces.extend(iter(gathered.popleft, None))
                 self._link.send_raw(b"".join(pieces), self, deadline=deadline)
+                self._link.frames_out += len(pieces) - 1
             except (AMQPTimeoutError, NestedCallError):
                 gathered.extendleft(reversed(pieces))  # nothing went
                 raise

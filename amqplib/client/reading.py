@@ -152,6 +152,10 @@ class Reading(Routes):
         text = "a call in the middle of %s in the same thread: from a signal handler or a __del__ that came just then"
         return NestedCallError(0, text % doing, (0, 0), self.where)
 
+    def silence(self) -> float:
+        """Seconds since something last came."""
+        return time.monotonic() - self._heard
+
     def _check_silence(self, away: float) -> None:
         """A peer that has been silent for two heartbeat intervals is lost (0-9-1, section 4.2.7)."""
         silent = time.monotonic() - self._heard
@@ -173,6 +177,8 @@ class Reading(Routes):
             data = self.transport.receive()
             if not data:
                 return False
+            if not self.bytes_in:
+                self.opening = data[:64]
             self.bytes_in += len(data)
             self._heard = time.monotonic()
             self._route(self.receiver.receive(data))

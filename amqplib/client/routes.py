@@ -10,6 +10,7 @@ from typing import Any, Callable, Deque, Dict, List, NamedTuple, NoReturn, Optio
 from ..wire.errors import quote
 from ..wire.protocol import Event, Receiver, Sender
 from ..wire.spec import Method, Sig
+from . import fork
 from .deadline import NEVER, Deadline
 from .exceptions import AMQPConnectionException, ConnectionLostError
 from .heartbeat import Heartbeats
@@ -117,8 +118,12 @@ class Routes:
         self._mid_write = False
         self._stall: Optional[Deadline] = None  # of the write that the system takes no more of for now
         self._owed: Deque[Tuple[bytes, Route]] = deque()  # each the last of its route, to go before the next write
-        self.bytes_in = self.bytes_out = 0
+        # what stats() shows; one frame for each message, which stats() knows
+        self.bytes_in = self.bytes_out = self.frames_out = self.messages_out = 0
+        #: The first bytes that came, to tell what sent them.
+        self.opening = b""
         self._make_locks()
+        fork.watch(self)
         self._closing = False
         #: Programs inside MethodReader.read_method(): they want all methods, even those that need no handling.
         self.raw_readers: Deque[None] = deque()
@@ -219,6 +224,21 @@ class Routes:
         """It is over. The first reason given stands; everybody who waits or comes later is told."""
         if self.failure is None:
             self.failure = failure
+        self._tear_down()
+
+    def leave_to_parent(self, parent: int) -> None:
+        """This is a child process now, with one thread, and the connection is its parent's."""
+        routes = list(self._routes.values())
+        self._make_locks()
+        self._leader, self._followers, self._beats = None, 0, None
+        self._taking_in = self._mid_write = False
+        self.notices.clear()
+        self._owed.clear()
+        for route in routes:
+            route._forked()
+        text = "it belongs to process %d, of which this one is a fork: a child process has to make its own connection"
+        self.failure = Failure(ConnectionLostError, 0, text % parent)
+        self.transport.leave()
         self._tear_down()
 
     def close(self) -> None:

@@ -14,12 +14,13 @@ import errno
 import math
 import select
 import socket
+import threading
 import time
 import weakref
 from collections import deque
 from contextlib import suppress
 from itertools import islice
-from typing import Any, Callable, Deque, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple, Union
 
 from .address import Address
 from .deadline import NEVER, Deadline
@@ -50,30 +51,63 @@ _DONT_WAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
 
 
 def open_socket(address: Address, deadline: Deadline = NEVER) -> socket.socket:
-    """A TCP connection to the first of the host's addresses that accepts one; else the last one's error."""
-    try:
-        found = socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    except (OSError, UnicodeError) as exc:
-        text = "the host name %r could not be resolved: %s" % (address.host, exc)
-        raise ConnectionLostError(0, text, where=str(address), errno=getattr(exc, "errno", None)) from exc
+    """A TCP connection to the first of the host's addresses that accepts one; else the last one's error.
+
+    The addresses share the time: each gets as much of what is left as those behind it.
+    """
+    found = _look_up(address, deadline)
     failure: Optional[Tuple[Optional[int], str]] = None
-    for family, kind, proto, _, sockaddr in found:
+    for number, (family, kind, proto, _, sockaddr) in enumerate(found):
+        left = deadline.remaining()
         try:
-            return _open_one(family, kind, proto, sockaddr, deadline)
+            return _open_one(family, kind, proto, sockaddr, None if left is None else left / (len(found) - number))
         except OSError as exc:
             if deadline.expired():
                 raise AMQPTimeoutError("%s: no connection within %.3g s" % (address, deadline.seconds or 0)) from exc
-            failure = exc.errno, exc.strerror or str(exc)
-    number, reason = failure or (None, "the name has no addresses")
-    hint = "; is a broker listening there?" if number == errno.ECONNREFUSED else ""
+            failure = exc.errno or errno.ETIMEDOUT, exc.strerror or str(exc)
+    code, reason = failure or (None, "the name has no addresses")
+    hint = "; is a broker listening there?" if code == errno.ECONNREFUSED else ""
     text = "no connection to %s: %s%s" % (address, reason, hint)
-    raise ConnectionLostError(0, text, errno=number)
+    raise ConnectionLostError(0, text, errno=code)
 
 
-def _open_one(family: int, kind: int, proto: int, sockaddr: Tuple[object, ...], deadline: Deadline) -> socket.socket:
+def _look_up(address: Address, deadline: Deadline) -> List[Any]:
+    """The host's addresses. Systems look names up for as long as they like; with a deadline, a thread waits for it."""
+    answer: List[Any] = []
+
+    def ask() -> None:
+        try:
+            answer.append(socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM, socket.IPPROTO_TCP))
+        except (OSError, UnicodeError) as exc:
+            answer.append(exc.with_traceback(None))
+        answered.set()
+
+    answered = threading.Event()
+    if deadline.remaining() is None or _is_literal(address.host):
+        ask()
+    else:
+        threading.Thread(target=ask, name="amqplib-lookup", daemon=True).start()
+        if not answered.wait(deadline.remaining()):
+            text = "%s: the host name was not looked up within %.3g s" % (address, deadline.seconds or 0)
+            raise AMQPTimeoutError(text)
+    found = answer[0]
+    if isinstance(found, Exception):
+        text = "the host name %r could not be resolved: %s" % (address.host, found)
+        raise ConnectionLostError(0, text, where=str(address), errno=getattr(found, "errno", None)) from found
+    return list(found)
+
+
+def _is_literal(host: str) -> bool:
+    """Is it an address, which needs no looking up?"""
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def _open_one(
+    family: int, kind: int, proto: int, sockaddr: Tuple[object, ...], seconds: Optional[float]
+) -> socket.socket:
     sock = socket.socket(family, kind, proto)
     try:
-        sock.settimeout(deadline.remaining())
+        sock.settimeout(seconds)
         sock.connect(sockaddr)
         sock.settimeout(None)
         # methods are small and every one of them is waited for
@@ -257,6 +291,10 @@ class Transport:
             self.sock.shutdown(socket.SHUT_RDWR)
         # It goes with the last that knows of it; without a warning, also when it is garbage collection that finds out.
         weakref.finalize(self, self.sock.close).atexit = False
+
+    def leave(self) -> None:
+        """Let go of this process's hold of the socket, and leave the network connection as it is."""
+        self.sock.close()
 
     def close(self) -> None:
         """Let go of the socket as well; not while a thread is reading from it."""

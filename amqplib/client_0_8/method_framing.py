@@ -74,3 +74,4 @@ class MethodWriter:
         else:
             body = encode_body(content)
             link.send_raw(link.sender.content(channel, method, tuple(args), content.properties, body))
+            link.messages_out += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Optional, Sequence, Type, Union
 
 from ..client import connection, message
+from ..wire.protocol import DEFAULT_MAX_BODY
 from ..wire.spec import AMQP_0_9_1, Dialect
 from .message import Message
 
@@ -38,6 +39,7 @@ class Connection(connection.Connection):
         protocol: Optional[str] = None,
         heartbeat: Optional[int] = None,
         frame_max: Optional[int] = None,
+        body_max: int = DEFAULT_MAX_BODY,
         reply_timeout: Optional[float] = 60,
         write_timeout: Optional[float] = 60,
         blocked_timeout: Optional[float] = 60,
@@ -59,6 +61,7 @@ class Connection(connection.Connection):
             protocol=protocol,
             heartbeat=heartbeat,
             frame_max=frame_max,
+            body_max=body_max,
             reply_timeout=reply_timeout,
             write_timeout=write_timeout,
             blocked_timeout=blocked_timeout,

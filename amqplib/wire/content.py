@@ -156,9 +156,11 @@ class Assembly:
             raise PeerError(502, "malformed content header: %s" % quote(buf[offset:end]))
         class_id, _, self.missing = _HEADER.unpack_from(buf, offset)
         if class_id != BASIC_CLASS_ID:
-            raise PeerError(501, "a content header of class %d where class %d is due" % (class_id, BASIC_CLASS_ID))
+            text = "a content header of class %d where class %d is due: %s"
+            raise PeerError(501, text % (class_id, BASIC_CLASS_ID, quote(buf[offset:end])))
         if self.missing > max_body:
-            raise PeerError(501, "a body of %d octets is announced; the limit is %d" % (self.missing, max_body))
+            text = "a body of %d octets is announced; the limit is %d (body_max): %s"
+            raise PeerError(501, text % (self.missing, max_body, quote(buf[offset:end])))
         self.properties = BASIC.decode(buf, offset + _HEADER.size, end, reading)
         self.expects = frames.BODY
         return self.missing == 0
@@ -167,7 +169,8 @@ class Assembly:
         """Take a body frame's payload; True when the body is whole."""
         size = end - offset
         if size > self.missing:
-            raise PeerError(501, "a body frame of %d octets where %d were due" % (size, self.missing))
+            text = "a body frame of %d octets where %d were due: %s"
+            raise PeerError(501, text % (size, self.missing, quote(buf[offset:end])))
         self.missing -= size
         if self._pieces is None:
             if self.missing == 0:

@@ -118,7 +118,7 @@ class DeliveryReader:
     Whatever is not exactly that is left to the plain way, which also finds out what is wrong with it.
     """
 
-    __slots__ = ("_key", "_make_content", "_method", "_properties", "_reading", "_routes", "_tags")
+    __slots__ = ("_key", "_make_content", "_method", "_properties", "_reading", "_routes", "_tags", "empty")
 
     def __init__(
         self, dialect: Dialect, make_content: Callable[[Dict[str, Any], bytes], Any], reading: Reading
@@ -130,6 +130,7 @@ class DeliveryReader:
         self._tags: Dict[bytes, str] = {}
         self._routes: Dict[bytes, Tuple[bool, str, str]] = {}
         self._properties: Dict[bytes, Dict[str, Any]] = {}
+        self.empty = 0
 
     def walk(
         self,
@@ -154,6 +155,8 @@ class DeliveryReader:
                 # the method frame; its arguments are a short string, 8 bytes, and the rest
                 frame_type, channel, length, its_key = unpack_method(buf, offset)
                 if its_key != key or frame_type != 1 or length > largest or channel in busy or channel not in channels:
+                    return done
+                if not channel:
                     return done
                 end = offset + 7 + length
                 tag_end = offset + 12 + buf[offset + 11]
@@ -189,6 +192,8 @@ class DeliveryReader:
                     properties = self._read_properties(raw)
                 args = (consumer_tag, delivery_tag, redelivered, exchange, routing_key)
                 append((channel, method, args, make_content(properties, body)))
+                if not size:
+                    self.empty += 1
                 done = offset = end + 1
         except (*BROKEN, PeerError):
             return done  # cut short, or wrong

@@ -36,6 +36,9 @@ _SMALL = 4000
 class RunReader(Protocol):
     """Reads runs of the content that comes most, the short way: see hot."""
 
+    #: How many of the contents have had no body frame. Whoever counts frames puts it back.
+    empty: int
+
     def walk(
         self,
         buf: bytes,
@@ -61,6 +64,8 @@ class Receiver:
         max_body: int = DEFAULT_MAX_BODY,
     ) -> None:
         self._methods = dialect.by_key
+        # channel 0 is for the methods of this class, and they are for channel 0 (0-9-1, section 4.2.3)
+        self._connection_class = dialect["connection.start"].key >> 16
         self._make_content = make_content
         self._max_body = max_body
         #: How values are read, and the fields that could not be.
@@ -76,6 +81,8 @@ class Receiver:
         self._held = 0  # octets in _pieces
         self._wanted = 1  # octets to hold before it is worth looking at them
         self._started = False
+        #: Whole frames and whole contents received so far.
+        self.frames = self.contents = 0
         #: What the peer did wrong, once it has: to be looked at after the events of the same call.
         self.error: Optional[PeerError] = None
 
@@ -149,30 +156,45 @@ class Receiver:
                     offset = after
                     continue
             self._frame(frame_type, channel, buf, payload, end, events)
+            self.frames += 1
             offset = end + 1
 
     def _walk_run(self, buf: bytes, offset: int, events: List[Event]) -> int:
         largest = self._max_body
         if self.frame_max:
             largest = min(largest, self.frame_max - frames.OVERHEAD)
-        return self._runs.walk(buf, offset, largest, self.channels, self._assemblies, events)
+        reader, before = self._runs, len(events)
+        after = reader.walk(buf, offset, largest, self.channels, self._assemblies, events)
+        count = len(events) - before
+        self.contents += count
+        self.frames += 3 * count - reader.empty
+        reader.empty = 0
+        return after
 
     def _frame(self, frame_type: int, channel: int, buf: bytes, offset: int, end: int, events: List[Event]) -> None:
         if channel not in self.channels:
-            raise PeerError(504, "a %s frame for channel %d, which is not open" % (frames.TYPES[frame_type], channel))
+            text = "a %s frame for channel %d, which is not open: %s"
+            raise PeerError(504, text % (frames.TYPES[frame_type], channel, quote(buf[offset - 7 : end + 1])))
         assembly = self._assemblies.get(channel)
         if frame_type == frames.HEARTBEAT:
             if channel or end > offset:
-                raise PeerError(501, "a heartbeat on channel %d with %d octets" % (channel, end - offset))
+                text = "a heartbeat on channel %d with %d octets: %s"
+                raise PeerError(501, text % (channel, end - offset, quote(buf[offset - 7 : end + 1])))
         elif assembly is None:
             if frame_type != frames.METHOD:
-                raise PeerError(505, "a %s frame on channel %d without a method" % (frames.TYPES[frame_type], channel))
+                text = "a %s frame on channel %d without a method: %s"
+                raise PeerError(505, text % (frames.TYPES[frame_type], channel, quote(buf[offset - 7 : end + 1])))
             self._method(channel, buf, offset, end, events)
         elif frame_type != assembly.expects:
             raise PeerError(
                 505,
-                "a %s frame on channel %d where a %s frame was due"
-                % (frames.TYPES[frame_type], channel, frames.TYPES[assembly.expects]),
+                "a %s frame on channel %d where a %s frame was due: %s"
+                % (
+                    frames.TYPES[frame_type],
+                    channel,
+                    frames.TYPES[assembly.expects],
+                    quote(buf[offset - 7 : end + 1]),
+                ),
                 assembly.method.sig,
             )
         elif (
@@ -181,6 +203,7 @@ class Receiver:
             else assembly.body(buf, offset, end)
         ):
             del self._assemblies[channel]
+            self.contents += 1
             whole = self._make_content(assembly.properties, assembly.whole_body())
             events.append((channel, assembly.method, assembly.args, whole))
 
@@ -188,6 +211,9 @@ class Receiver:
         method = self._methods.get(int.from_bytes(buf[offset : min(offset + 4, end)], "big"))
         if method is None or end - offset < 4:
             raise PeerError(503, "an unknown method on channel %d: %s" % (channel, quote(buf[offset:end])))
+        if (channel == 0) != (method.key >> 16 == self._connection_class):
+            text = "%s on channel %d: %s"
+            raise PeerError(503, text % (method.name, channel, quote(buf[offset:end])), method.sig)
         try:
             args = method.decode(buf, offset + 4, end, self.reading)
         except PeerError as exc:

@@ -109,7 +109,7 @@ class ServerReceiver(Receiver):
 class PublishReader:
     """Runs of whole publishes of small messages; anything else is left to the plain way. See hot.DeliveryReader."""
 
-    __slots__ = ("_args", "_key", "_make_content", "_method", "_properties", "_reading")
+    __slots__ = ("_args", "_key", "_make_content", "_method", "_properties", "_reading", "empty")
 
     def __init__(self, dialect: Dialect, make_content: Callable[[Properties, bytes], Any], reading: Reading) -> None:
         self._method = dialect["basic.publish"]
@@ -118,6 +118,7 @@ class PublishReader:
         self._reading = reading
         self._args: Dict[bytes, Tuple[Any, ...]] = {}
         self._properties: Dict[bytes, Properties] = {}
+        self.empty = 0
 
     def walk(
         self,
@@ -138,6 +139,8 @@ class PublishReader:
             while True:
                 frame_type, channel, length, its_key = unpack_method(buf, offset)
                 if its_key != key or frame_type != 1 or length > largest or channel in busy or channel not in channels:
+                    return done
+                if not channel:
                     return done
                 start = offset + 11
                 end = offset + 7 + length
@@ -173,6 +176,8 @@ class PublishReader:
                 if properties is None:
                     properties = _remember(known_properties, raw, _read_properties(raw, 0, len(raw), reading))
                 append((channel, method, args, make_content(properties, body)))
+                if not size:
+                    self.empty += 1
                 done = offset = end + 1
         except (*BROKEN, PeerError):
             return done  # cut short, or wrong

@@ -136,7 +136,7 @@ def test_positions_names_and_defaults() -> None:
     assert ", ".join(str(p.replace(annotation=p.empty)) for p in parameters) == (
         "host='localhost', userid='guest', password='guest', login_method='AMQPLAIN', login_response=None, "
         "virtual_host='/', locale='en_US', client_properties=None, ssl=False, insist=False, connect_timeout=None, "
-        "protocol=None, heartbeat=None, frame_max=None, reply_timeout=None, write_timeout=None, "
+        "protocol=None, heartbeat=None, frame_max=None, body_max=134217728, reply_timeout=None, write_timeout=None, "
         "blocked_timeout=None, on_blocked=None, on_unblocked=None, **unknown"
     )
 
