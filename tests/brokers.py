@@ -341,15 +341,18 @@ class Node:
 
     def freeze(self) -> None:
         """Alive but silent: no heartbeats, no acknowledgements, though TCP stays up."""
-        self._signal(signal.SIGSTOP)
+        process = self._signal(signal.SIGSTOP)
+        # all of its threads stand still only a moment later
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals) -> subprocess.Popen[bytes]:
         if not self._process or not self.running():
             raise self._error("does not run")
         os.killpg(self._process.pid, number)
+        return self._process
 
     def _file(self, name: str) -> Path:
         return self.directory / name

@@ -98,6 +98,10 @@ class Broker:
             "virtual_host": self.virtual_host,
         }
 
+    def is_rabbitmq(self, *version: int) -> bool:
+        """Is it RabbitMQ of this version or a later one?"""
+        return self.product == "RabbitMQ" and tuple(map(int, self.version.split(".")[: len(version)])) >= version
+
     def __str__(self) -> str:
         return "%s %s, %s" % (self.product, self.version, self.origin)
 

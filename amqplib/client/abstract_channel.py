@@ -45,7 +45,7 @@ class AbstractChannel(Route):
         self._replies: Deque[Item] = deque()
         #: Signatures of the replies that a call is waiting for.
         self._expected: Collection[Sig] = ()
-        self._new_callback: Any = None
+        self._new_consumer: Any = None
         #: Held for a whole call: a reply answers the call before it.
         self._calling = threading.RLock()
 
@@ -113,10 +113,10 @@ class AbstractChannel(Route):
         self._flush()
         self._link.send_raw(self._link.sender.method(self._number, self._method(name), args), self)
 
-    def _call(self, name: str, *args: Any, timeout: Optional[float] = None, callback: Any = None) -> Item:
+    def _call(self, name: str, *args: Any, timeout: Optional[float] = None, consumer: Any = None) -> Item:
         """Send a method and wait for what answers it, for `timeout` or else the connection's reply_timeout.
 
-        callback: that of the consumer that the call makes.
+        consumer: the callback and the on_cancel of the one that the call makes.
         """
         method = self._method(name)
         frame = self._link.sender.method(self._number, method, args)
@@ -128,7 +128,7 @@ class AbstractChannel(Route):
                 raise AMQPTimeoutError(text % (self._where(), name, deadline.seconds or 0))
             self._check_callable()
             self._link.flush(deadline)
-            return self._await(method.replies, frame, deadline, name in _LAST, callback)
+            return self._await(method.replies, frame, deadline, name in _LAST, consumer)
         finally:
             if held:
                 self._calling.release()
@@ -142,14 +142,14 @@ class AbstractChannel(Route):
         request: bytes,
         deadline: Deadline = NEVER,
         last: bool = False,
-        callback: Any = None,
+        consumer: Any = None,
     ) -> Item:
         """Send, and wait for one of the replies expected; nothing is sent after the `last`."""
         if self._expected:
             raise self._link._nested("waiting for %s" % self._names(self._expected))
         where = self._where()
         self._replies.clear()
-        self._expected, self._new_callback = expected, callback
+        self._expected, self._new_consumer = expected, consumer
         sent = True  # for all we know: an exception from outside may come at any point
         try:
             try:
@@ -168,7 +168,7 @@ class AbstractChannel(Route):
                 raise AMQPTimeoutError(text + self._link.patience.excuse()) from None
             raise
         finally:
-            self._expected, self._new_callback = (), None
+            self._expected, self._new_consumer = (), None
 
     def _abandon(self, why: str) -> None:
         """Give up what a reply may still arrive for."""
@@ -184,12 +184,19 @@ class AbstractChannel(Route):
     def _take_next(self, allowed: Optional[Collection[Sig]]) -> Optional[Item]:
         """The oldest method for wait(), among those allowed."""
         if allowed is None:
-            return self.method_queue.popleft() if self.method_queue else None
-        for item in self.method_queue:
-            if item[0] in allowed:
-                self.method_queue.remove(item)
-                return item
-        return None
+            try:
+                return self.method_queue.popleft()
+            except IndexError:
+                return None
+        while True:
+            try:
+                for item in self.method_queue:
+                    if item[0] in allowed:
+                        self.method_queue.remove(item)
+                        return item
+                return None
+            except (RuntimeError, ValueError):
+                pass  # another thread took one meanwhile: begin anew
 
     def _method(self, name: str) -> Method:
         try:

@@ -8,13 +8,27 @@ from __future__ import annotations
 import queue
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Collection, Deque, Dict, Iterator, NoReturn, Optional, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    ClassVar,
+    Collection,
+    Deque,
+    Dict,
+    Iterator,
+    List,
+    NoReturn,
+    Optional,
+    Tuple,
+)
 
 from ..wire.spec import Method, Sig, sig_of
 from .channel_methods import Arguments
 from .deadline import Deadline
 from .exceptions import (
     AMQPChannelException,
+    AMQPException,
     AMQPTimeoutError,
     ChannelClosedError,
     ConnectionLostError,
@@ -104,8 +118,10 @@ class Channel(Publishing):
             return  # the server has closed the channel
         if sig in self._expected:
             if sig == _CONSUME_OK:
-                # before any delivery for the new tag can be seen by another thread
-                self.callbacks[args[0]] = self._new_callback
+                # before any delivery for the new tag, or its end, can be seen by another thread
+                self.callbacks[args[0]], on_cancel = self._new_consumer
+                if on_cancel:
+                    self._on_cancel[args[0]] = on_cancel
             self._replies.append((sig, args, content))
         elif sig == RETURN:
             self._returned(args, content)
@@ -167,9 +183,9 @@ class Channel(Publishing):
     def _take_reply(self) -> Optional[Item]:
         return self._replies.popleft() if self._replies else self._close_item
 
-    def _call(self, name: str, *args: Any, timeout: Optional[float] = None, callback: Any = None) -> Item:
+    def _call(self, name: str, *args: Any, timeout: Optional[float] = None, consumer: Any = None) -> Item:
         self._check_open()
-        item = super()._call(name, *args, timeout=timeout, callback=callback)
+        item = super()._call(name, *args, timeout=timeout, consumer=consumer)
         if item[0] == _CLOSE:
             self._closed_by_server(item[1])
         if self._link.notices:
@@ -332,11 +348,10 @@ class Channel(Publishing):
             except (ValueError, AMQPTimeoutError):  # nothing was sent
                 self.callbacks = before
                 raise
-            tag = consumer_tag
-        else:
-            tag = self._call("basic.consume", *args, callback=callback)[1][0]
-        if on_cancel:
-            self._on_cancel[tag] = on_cancel
+            if on_cancel:
+                self._on_cancel[consumer_tag] = on_cancel
+            return consumer_tag
+        tag: str = self._call("basic.consume", *args, consumer=(callback, on_cancel))[1][0]
         return tag
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False) -> None:
@@ -366,35 +381,54 @@ class Channel(Publishing):
     ) -> Iterator[Message]:
         """Iterate over the messages of a queue: `for msg in ch.consume('work'): ...; msg.ack()`.
 
-        The iteration ends when nothing has come for `timeout` seconds, or when the server cancels the consumer; leaving
-        the loop cancels it as well. Messages that had been delivered by then, but not been given to the loop, go back
-        to the queue (with no_ack they are lost: set basic_qos() and acknowledge if that matters). Other consumers'
-        callbacks of this channel run meanwhile.
+        The iteration ends when no message has come for `timeout` seconds since the loop asked for one, or when the
+        server cancels the consumer; leaving the loop cancels it as well. Messages that had been delivered by then, but
+        not been given to the loop, go back to the queue (with no_ack they are lost: set basic_qos() and acknowledge if
+        that matters). Other consumers' callbacks of this channel run meanwhile.
         """
         arrived: Deque[Message] = deque()
         tag = self.basic_consume(
             queue, no_ack=no_ack, exclusive=exclusive, callback=arrived.append, arguments=arguments
         )
+        # a stream takes nothing back, and needs nothing
+        takes_back = not no_ack and "x-stream-offset" not in (arguments or {})
+        idle = Deadline(timeout)
         try:
             while arrived or tag in self.callbacks:
                 if arrived:
                     yield arrived.popleft()
+                    idle = Deadline(timeout)
+                elif idle.expired() and not self._delivered_to(tag):
+                    break
                 else:
                     try:
-                        self.wait(timeout=timeout)
+                        self.wait(timeout=idle.remaining())
                     except AMQPTimeoutError:
-                        if timeout is None:
+                        if not idle.expired():
                             raise  # the program's own timeout, on the socket
-                        return
-        finally:
-            if self.is_open and tag in self.callbacks:
-                self.basic_cancel(tag)
-                left = [msg.delivery_info["delivery_tag"] for msg in arrived]
-                # what had come before the cancel-ok is in the queue of methods; without a callback it will be dropped
-                left += [args[1] for sig, args, _ in self.method_queue if sig == _DELIVER and args[0] == tag]
-                stream = arguments and "x-stream-offset" in arguments  # takes nothing back, and needs nothing
-                for delivery_tag in [] if no_ack or stream else left:
-                    self.basic_reject(delivery_tag, True)
+        except BaseException:
+            # most likely the loop was left, perhaps by an exception, which matters more than what the channel says
+            with suppress(AMQPException, OSError):
+                self._stop_consuming(tag, arrived, takes_back)
+            raise
+        self._stop_consuming(tag, arrived, takes_back)
+
+    def _delivered_to(self, tag: str) -> List[int]:
+        """Delivery tags of what has come for a consumer and waits in the queue of methods."""
+        items = list(self.method_queue)  # in one step: other threads may add to it
+        return [args[1] for sig, args, _ in items if sig == _DELIVER and args[0] == tag]
+
+    def _stop_consuming(self, tag: str, arrived: Collection[Message], takes_back: bool) -> None:
+        """End a consumer of consume(), and give back what has come for it and was not looked at."""
+        if not self.is_open:
+            return
+        if tag in self.callbacks:
+            self.basic_cancel(tag)
+        left = [msg.delivery_info["delivery_tag"] for msg in arrived]
+        # what had come before the cancel-ok is in the queue of methods; without a callback it will be dropped
+        left += self._delivered_to(tag)
+        for delivery_tag in left if takes_back else []:
+            self.basic_reject(delivery_tag, True)
 
     def _basic_deliver(self, args: Tuple[Any, ...], msg: Message) -> None:
         consumer_tag, delivery_tag, redelivered, exchange, routing_key = args

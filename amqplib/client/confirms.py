@@ -8,23 +8,87 @@ A tag is in one place at a time, so the books always balance:
 
     sent = acknowledged + refused (`nacked`) + returned + still unconfirmed
 
-No I/O here. `_books` guards the dictionaries: publishing threads and the reading one meet in them.
+A returned message names no tag. It is one of the outstanding mandatory ones that went the same way with the same body
+and properties: mostly there is one. Of several that are alike, the one that is acknowledged next is taken to be it:
+brokers acknowledge what they return at once, and an acknowledgement that may be for a returned message vouches for
+nothing.
+
+No I/O here. `_books` guards the dictionaries: publishing threads and the reading one meet in them. Nothing takes longer
+the more is outstanding, but for handing it out.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Dict, List, Optional, Set, Tuple
+from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from .message import GenericContent
 
-__all__ = ["Confirms", "Settled", "Unsafe"]
+__all__ = ["Confirms", "Sent", "Settled", "Unsafe"]
 
 #: Delivery tag and message.
 Settled = Tuple[int, GenericContent]
 
 #: Refused, returned, not confirmed: delivery tag -> message each.
 Unsafe = Tuple[Dict[int, GenericContent], Dict[int, GenericContent], Dict[int, GenericContent]]
+
+
+class Sent(NamedTuple):
+    """All that is to be seen of a message when it comes back."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    properties: bytes  # as they are sent
+
+
+class _Alike:
+    """Outstanding mandatory publishes that cannot be told apart when one comes back."""
+
+    __slots__ = ("among", "last", "newest", "owed", "sent", "tags")
+
+    def __init__(self, sent: Sent) -> None:
+        self.sent = sent
+        self.tags: Set[int] = set()
+        self.newest = 0
+        # so many of the `among` tags up to `last` have come back, and nobody knows which
+        self.owed = self.among = self.last = 0
+
+    def add(self, tag: int) -> None:
+        """One more; tags are given in ascending order."""
+        self.tags.add(tag)
+        self.newest = tag
+
+    def take_back(self, tag: int) -> None:
+        """The newest was not sent; its tag will be given again."""
+        self.settle(tag, False)
+        self.newest = tag - 1
+        self.last = min(self.last, tag - 1)
+
+    def came_back(self) -> None:
+        """One of those that are outstanding now did."""
+        self.owed = min(self.owed + 1, len(self.tags))
+        self.among = len(self.tags)
+        self.last = self.newest
+
+    def settle(self, tag: int, ack: bool) -> bool:
+        """The server has acknowledged or refused a tag; is it taken to be one that came back?"""
+        self.tags.discard(tag)
+        if tag > self.last:
+            return False
+        self.among -= 1
+        came_back = ack and self.owed > 0
+        self.owed -= came_back
+        return came_back
+
+    def certain(self) -> List[int]:
+        """The tags that have come back when that must be all there are up to `last`; they are not here any more."""
+        if not self.owed or self.owed < self.among:
+            return []
+        tags = sorted(tag for tag in self.tags if tag <= self.last)
+        self.tags.difference_update(tags)
+        self.owed = self.among = self.last = 0
+        return tags
 
 
 class Confirms:
@@ -34,6 +98,7 @@ class Confirms:
         self.window = window
         self._books = threading.Lock()
         self._next_tag = 1
+        self._oldest = 1  # no lower tag is outstanding
         #: Publishes that the server has said nothing of yet: tag -> message, in the order of sending.
         self.unconfirmed: Dict[int, GenericContent] = {}
         #: Publishes that were refused, and mandatory ones that came back, since these were last collected.
@@ -41,29 +106,42 @@ class Confirms:
         self.returned: Dict[int, GenericContent] = {}
         # returned ones that the server has not acknowledged yet, as it will: they are accounted for already
         self._came_back: Set[int] = set()
-        # where unconfirmed mandatory publishes went, to know one when it comes back: that has no tag
-        self._mandatory: Dict[int, Tuple[str, str, bytes]] = {}
+        # unconfirmed mandatory ones that may still come back
+        self._mandatory: Dict[int, _Alike] = {}
+        self._alike: Dict[Sent, _Alike] = {}
+
+    def forked(self) -> None:
+        """This is a child process now: the lock may be held by a thread that is not there any more."""
+        self._books = threading.Lock()
 
     def full(self) -> bool:
         """Has publishing to wait?"""
         return self.window is not None and len(self.unconfirmed) >= self.window
 
-    def sent(self, msg: GenericContent, mandatory: Optional[Tuple[str, str, bytes]] = None) -> int:
-        """Enter a publish, just before it is sent; its tag. `mandatory`: exchange, routing key and body of one."""
+    def sent(self, msg: GenericContent, mandatory: Optional[Sent] = None) -> int:
+        """Enter a publish, just before it is sent; its tag. `mandatory`: how it would look if it came back."""
         with self._books:
             tag = self._next_tag
             self._next_tag += 1
             self.unconfirmed[tag] = msg
             if mandatory:
-                self._mandatory[tag] = mandatory
+                alike = self._alike.get(mandatory)
+                if alike is None:
+                    alike = self._alike[mandatory] = _Alike(mandatory)
+                alike.add(tag)
+                self._mandatory[tag] = alike
             return tag
 
     def take_back(self, tag: int) -> None:
         """The publish that was entered last was not sent after all."""
         with self._books:
             self.unconfirmed.pop(tag, None)
-            self._mandatory.pop(tag, None)
+            alike = self._mandatory.pop(tag, None)
+            if alike:
+                alike.take_back(tag)
+                self._sort_out(alike)
             self._next_tag = tag
+            self._oldest = min(self._oldest, tag)
 
     def settle(self, tag: int, multiple: bool, ack: bool) -> List[Settled]:
         """The server acknowledges (or refuses) a tag, or all unsettled ones up to it; those whose fate that is.
@@ -73,40 +151,62 @@ class Confirms:
         for none: it cannot vouch for what was on its way when the server said it. RabbitMQ never does.
         """
         with self._books:
-            if not multiple:
-                tags = [tag] if tag in self.unconfirmed else []
-            else:
-                tags = []
-                for outstanding in self.unconfirmed:
-                    if outstanding > tag:
-                        break
-                    tags.append(outstanding)
+            tags = range(tag, tag + 1)
+            if multiple:
+                tags = range(self._oldest, min(tag + 1, self._next_tag))
+                self._oldest = max(self._oldest, tags.stop)
             settled = []
             for each in tags:
-                msg = self.unconfirmed.pop(each)
-                self._mandatory.pop(each, None)
+                msg = self.unconfirmed.pop(each, None)
+                if msg is None:
+                    continue
                 if each in self._came_back:
                     self._came_back.discard(each)
                     continue
+                alike = self._mandatory.pop(each, None)
+                if alike:
+                    came_back = alike.settle(each, ack)
+                    self._sort_out(alike)
+                    if came_back:
+                        self.returned[each] = msg
+                        continue
                 if not ack:
                     self.nacked[each] = msg
                 settled.append((each, msg))
             return settled
 
-    def came_back(self, exchange: str, routing_key: str, body: bytes) -> Optional[int]:
-        """A mandatory message was returned; the tag it was sent with, None when it is none of ours.
+    def _sort_out(self, alike: _Alike) -> None:
+        for tag in alike.certain():
+            del self._mandatory[tag]
+            self._came_back.add(tag)
+            self.returned[tag] = self.unconfirmed[tag]
+        if not alike.tags:
+            del self._alike[alike.sent]
 
-        The return names no tag. Returns come in the order of publishing, so it is the oldest one outstanding that went
-        the same way with the same body, and has not come back yet.
-        """
+    def came_back(self, sent: Sent) -> None:
+        """A mandatory message was returned."""
         with self._books:
-            for tag, sent in self._mandatory.items():
-                if sent == (exchange, routing_key, body):
-                    del self._mandatory[tag]
-                    self._came_back.add(tag)
-                    self.returned[tag] = self.unconfirmed[tag]
-                    return tag
+            alike = self._alike.get(sent) or self._roughly_alike(sent)
+            if alike:
+                alike.came_back()
+                self._sort_out(alike)
+
+    def _roughly_alike(self, sent: Sent) -> Optional[_Alike]:
+        """All that went the same way with the same body, put together.
+
+        For brokers that add to the headers, as RabbitMQ's message interceptors do.
+        """
+        rough = [alike for alike in self._alike.values() if alike.sent[:3] == sent[:3]]
+        if not rough:
             return None
+        first = rough[0]
+        for other in rough[1:]:
+            del self._alike[other.sent]
+            first.tags |= other.tags
+            first.owed += other.owed
+            first.newest = max(first.newest, other.newest)
+            self._mandatory.update(dict.fromkeys(other.tags, first))
+        return first
 
     def collect(self) -> Unsafe:
         """What is not safe: refused and returned since the last time, and unconfirmed but never returned."""

@@ -14,7 +14,7 @@ from typing import Any, Callable, ClassVar, Deque, Dict, Iterator, List, Optiona
 
 from ..wire.spec import Sig, sig_of
 from .channel_methods import ChannelMethods
-from .confirms import Confirms, Settled, Unsafe
+from .confirms import Confirms, Sent, Settled, Unsafe
 from .deadline import NEVER, Deadline
 from .exceptions import AMQPException, AMQPTimeoutError, ConfirmTimeoutError, NestedCallError, UnconfirmedError
 from .link import Link
@@ -49,6 +49,9 @@ class Publishing(ChannelMethods):
         self._confirms: Optional[Confirms] = None
         self._on_ack: Optional[Callable[[int, GenericContent], Any]] = None
         self._on_nack: Optional[Callable[[int, GenericContent], Any]] = None
+        # functions to call for what was settled, and the item in the queue of methods that stands for them
+        self._to_tell: Deque[Tuple[Callable[[int, GenericContent], Any], Deque[Settled]]] = deque()
+        self._reminder: Optional[Item] = None
         # frames gathered by batch(), None outside of it; and what keeps two threads from sending them in disorder
         self._gathered: Optional[Deque[bytes]] = None
         self._gathered_size = 0
@@ -62,29 +65,45 @@ class Publishing(ChannelMethods):
         super()._forked()
         self._flushing, self._publishing = threading.RLock(), threading.RLock()
         self._flush_begun = self._counting = False
+        if self._confirms:
+            self._confirms.forked()
         returned, self.returned_messages = self.returned_messages, queue.Queue()
         self.returned_messages.queue.extend(returned.queue)  # past the old one's lock, which may be held for ever
 
     # --- in
 
-    def _notify(self, item: Item, callback: Optional[Callable[..., Any]]) -> None:
-        """Something that has been entered where it belongs on its arrival. wait() handles it again when there is a
-        callback to be called, and is content with it as its one method when it has nothing else."""
-        if callback or ((self._waiting or self._link.raw_readers) and not self.method_queue):
+    def _notify(self, item: Item) -> None:
+        """Something that has been entered where it belongs on its arrival: wait() is content with it as its one method
+        when it has nothing else."""
+        if (self._waiting or self._link.raw_readers) and not self.method_queue:
             self._enqueue(item)
 
     def _settled(self, sig: Sig, args: Tuple[Any, ...]) -> None:
         settled = self._confirmed().settle(args[0], args[1], sig == _ACK)
-        self._notify((sig, tuple(settled), None), self._on_ack if sig == _ACK else self._on_nack)
+        callback = self._on_ack if sig == _ACK else self._on_nack
+        if callback and settled:
+            self._to_tell.append((callback, deque(settled)))
+            self._remind((sig, args, None))
+        else:
+            self._notify((sig, args, None))
+
+    def _remind(self, item: Item) -> None:
+        """Have wait() call a function of the program: there is one reminder in its queue, however much is to tell."""
+        if self._reminder is None:
+            self._reminder = item
+            self._enqueue(item)
 
     def _returned(self, args: Tuple[Any, ...], msg: Message) -> None:
         reply_code, reply_text, exchange, routing_key = args
         if self._confirms:
-            self._confirms.came_back(exchange, routing_key, msg.body)
+            self._confirms.came_back(self._sent(exchange, routing_key, msg.body, msg.properties))
         if self.auto_decode:
             decode_body(msg)
         self.returned_messages.put((reply_code, reply_text, exchange, routing_key, msg))
-        self._notify((RETURN, args, msg), self.on_return)
+        if self.on_return:
+            self._enqueue((RETURN, args, msg))
+        else:
+            self._notify((RETURN, args, msg))
 
     # --- out
 
@@ -123,8 +142,8 @@ class Publishing(ChannelMethods):
         if self._confirms is None:
             self._emit(frames)
         else:
-            its_way = (exchange, routing_key, body) if mandatory else None
-            tag = self._publish_counted(self._confirms, frames, msg, its_way)
+            sent = self._sent(exchange, routing_key, body, msg.properties) if mandatory else None
+            tag = self._publish_counted(self._confirms, frames, msg, sent)
         link.messages_out += 1
         if link.notices:
             link.tell()
@@ -228,12 +247,18 @@ class Publishing(ChannelMethods):
             self._confirms = Confirms(window)
         self._confirms.window = window
 
+    def _sent(self, exchange: str, routing_key: str, body: bytes, properties: Dict[str, Any]) -> Sent:
+        headers = properties.get("application_headers")
+        if headers:  # RabbitMQ 4 sorts them
+            properties = {**properties, "application_headers": dict(sorted(headers.items()))}
+        return Sent(exchange, routing_key, body, self._link.sender.properties(properties))
+
     def _publish_counted(
         self,
         confirms: Confirms,
         frames: Data,
         msg: GenericContent,
-        mandatory: Optional[Tuple[str, str, bytes]],
+        mandatory: Optional[Sent],
     ) -> int:
         with self._publishing:
             if self._counting:
@@ -258,7 +283,7 @@ class Publishing(ChannelMethods):
     def _wait_until(self, done: Callable[[], bool], deadline: Deadline, free: bool = False) -> None:
         """Let methods arrive until `done`, or the server closes the channel, which raises."""
         self._check_open()
-        self._link.wait_for(lambda: True if done() or self._close_item else None, deadline, free)
+        self._link.wait_for_answer(lambda: True if done() or self._close_item else None, deadline, free)
         if not done():
             self._check_open()
 
@@ -267,7 +292,8 @@ class Publishing(ChannelMethods):
 
         UnconfirmedError, which holds the messages, when it refused some, some came back, or the channel or connection
         has ended before; ConfirmTimeoutError, which is also an AMQPTimeoutError, when some are not confirmed after
-        `timeout` seconds. Refused and returned messages are reported once; unconfirmed ones stay outstanding.
+        `timeout` seconds, or without one after the connection's reply_timeout, not counting the time in which the
+        broker takes no publishes. Refused and returned messages are reported once; unconfirmed ones stay outstanding.
         Callbacks of confirm_select() are called in here.
         """
         confirms = self._confirmed()
@@ -276,10 +302,13 @@ class Publishing(ChannelMethods):
             self._call_back()
             return confirms.collect()
 
-        self._await_confirms(lambda: not confirms.unconfirmed, collect, Deadline(timeout))
+        self._await_confirms(lambda: not confirms.unconfirmed, collect, timeout)
 
-    def _await_confirms(self, done: Callable[[], bool], collect: Callable[[], Unsafe], deadline: Deadline) -> None:
+    def _await_confirms(
+        self, done: Callable[[], bool], collect: Callable[[], Unsafe], timeout: Optional[float]
+    ) -> None:
         """Wait until `done`; raise what `collect` then says is not safe."""
+        deadline = self._link.patience.answering() if timeout is None else Deadline(timeout)
         kind, cause = UnconfirmedError, None
         try:
             self._wait_until(done, deadline, free=True)
@@ -296,10 +325,29 @@ class Publishing(ChannelMethods):
 
     def _call_back(self) -> None:
         """Call the program's functions for what has been settled."""
-        for item in [item for item in self.method_queue if item[0] in SETTLING]:
-            with suppress(ValueError):  # another thread was faster
-                self.method_queue.remove(item)
-                self.dispatch_method(*item)
+        while self._to_tell:
+            self._tell_next()
+        with self._link.keeping():
+            if self._reminder and not self._to_tell:
+                with suppress(ValueError):  # another thread is at it
+                    self.method_queue.remove(self._reminder)
+                self._reminder = None
+
+    def _tell_next(self) -> None:
+        """Call the program's function for all that one acknowledgement has settled."""
+        with self._link.keeping():
+            if not self._to_tell:
+                return  # another thread was faster
+            callback, settled = self._to_tell.popleft()
+        while settled:
+            try:
+                callback(*settled.popleft())
+            except BaseException:
+                if settled:
+                    with self._link.keeping():
+                        self._to_tell.appendleft((callback, settled))
+                        self._remind((_ACK, (0, False), None))
+                raise
 
     def basic_publish_confirm(
         self,
@@ -320,9 +368,7 @@ class Publishing(ChannelMethods):
         confirms = self._confirmed()
         tag = self.basic_publish(msg, exchange, routing_key, mandatory, immediate, ticket)
         assert tag is not None
-        self._await_confirms(
-            lambda: tag not in confirms.unconfirmed, lambda: confirms.collect_one(tag), Deadline(timeout)
-        )
+        self._await_confirms(lambda: tag not in confirms.unconfirmed, lambda: confirms.collect_one(tag), timeout)
         return tag
 
     def _confirmed(self) -> Confirms:
@@ -330,17 +376,15 @@ class Publishing(ChannelMethods):
             raise ValueError("confirm_select() has not been called on %s" % self._where())
         return self._confirms
 
-    def _basic_ack(self, settled: Tuple[Settled, ...]) -> None:
+    def _basic_ack(self, args: Tuple[Any, ...]) -> None:
         if self._confirms is None:
             LOGGER.warning("%s: basic_ack is not for a client, ignored", self._where())
-        elif self._on_ack:
-            for tag, msg in settled:
-                self._on_ack(tag, msg)
-
-    def _basic_nack(self, settled: Tuple[Settled, ...]) -> None:
-        if self._on_nack:
-            for tag, msg in settled:
-                self._on_nack(tag, msg)
+            return
+        with self._link.keeping():
+            reminder, self._reminder = self._reminder, None
+            if reminder and len(self._to_tell) > 1:
+                self._remind(reminder)
+        self._tell_next()
 
     def _basic_return(self, args: Tuple[int, str, str, str], msg: Message) -> None:
         if self.on_return:
@@ -348,6 +392,6 @@ class Publishing(ChannelMethods):
 
     _METHOD_MAP: ClassVar[Dict[Sig, Callable[..., Any]]] = {
         _ACK: _basic_ack,
-        _NACK: _basic_nack,
+        _NACK: _basic_ack,
         RETURN: _basic_return,
     }

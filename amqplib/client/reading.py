@@ -49,12 +49,12 @@ class Reading(Routes):
             if free:
                 self.tell()
 
-    def wait_for_answer(self, take: Callable[[], Optional[T]], deadline: Deadline) -> T:
+    def wait_for_answer(self, take: Callable[[], Optional[T]], deadline: Deadline, free: bool = False) -> T:
         """The same for something that the broker owes: a patient deadline is put off while the broker blocks."""
         until = deadline
         while True:
             try:
-                return self.wait_for(take, until)
+                return self.wait_for(take, until, free)
             except AMQPTimeoutError:
                 later = self.patience.put_off(deadline)
                 if later.expired() or not until.expired():  # or it was the program's own timeout, on the socket

@@ -174,6 +174,10 @@ class Routes:
         self.ready.pop(number, None)
         self.receiver.forget(number)
 
+    def keeping(self) -> threading.RLock:
+        """For what is kept of arriving methods: inside this with-statement none is added. Nothing may wait in it."""
+        return self._state
+
     def _route(self, events: List[Event]) -> None:
         assert self._taking_in  # rule 3
         routes = self._routes
@@ -197,11 +201,13 @@ class Routes:
         while self.ready:
             number = next(iter(self.ready))
             route = self.ready.pop(number)
-            if route.method_queue:
+            try:
                 item = route.method_queue.popleft()
-                if route.method_queue:
-                    self.ready[number] = route
-                return number, item
+            except IndexError:
+                continue  # all handled already
+            if route.method_queue:
+                self.ready[number] = route
+            return number, item
         return None
 
     def tell(self) -> None:

@@ -236,6 +236,8 @@ class Sender:
         self.dialect = dialect
         self._publish = PublishWriter(dialect)
         self._publish_method = dialect["basic.publish"]
+        #: The bytes of a dictionary of properties.
+        self.properties = self._publish.properties
         #: basic.ack by the short way.
         self.ack = AckWriter(dialect).frame
         self.frame_max = 0

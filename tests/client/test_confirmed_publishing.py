@@ -1,13 +1,13 @@
 """Confirmed publishing over a socket: a peer says late, multiple, refused and returned in any order.
 
-The model is what the peer has said. Whenever the client has heard all of it, its books, its errors and its callbacks
-have to agree with the model; a message that nobody vouched for is never safe.
+Whenever the client has heard all that the peer has said, its books, its errors and its callbacks have to agree with the
+truth; a message that nobody vouched for is never safe.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, List, Set, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Set, Tuple
 
 import pytest
 from hypothesis import settings
@@ -19,9 +19,23 @@ from amqplib.client.message import GenericContent
 from amqplib.wire.spec import AMQP_0_9_1
 
 from .peer import PATIENCE, Peer, content
+from .truth import Truth
 
-ROUTES = ["here", "there"]
-BODIES = [b"same", b"other"]
+
+class Looks(NamedTuple):
+    """What is to be seen of a message."""
+
+    route: str
+    body: bytes
+    message_id: str
+
+
+LOOKS = [
+    Looks("here", b"same", "1"),
+    Looks("here", b"same", "2"),
+    Looks("here", b"other", "1"),
+    Looks("there", b"", ""),
+]
 FATES = ["ack", "multiple", "nack", "return", "silence"]
 
 NO_ROUTE = 312, "NO_ROUTE"
@@ -43,7 +57,7 @@ def expect_publish(peer: Peer, route: str, body: bytes, mandatory: bool = False)
 
 
 class Publishing(RuleBasedStateMachine):
-    """A channel in confirm mode, beside what its peer has said."""
+    """A channel in confirm mode, beside the truth."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,15 +70,15 @@ class Publishing(RuleBasedStateMachine):
             on_ack=lambda tag, msg: self.called["ack"].append((tag, msg)),
             on_nack=lambda tag, msg: self.called["nack"].append((tag, msg)),
         )
+        self.truth = Truth()
         self.sent: Dict[int, GenericContent] = {}
-        self.mandatory: Dict[int, Tuple[str, bytes]] = {}
-        self.outstanding: Set[int] = set()
-        self.acked: Set[int] = set()
-        self.nacked: Set[int] = set()
-        self.returned: Set[int] = set()
-        self.reported: Set[int] = set()
+        self.reported: Dict[str, Set[int]] = {"nacked": set(), "returned": set()}
 
     def teardown(self) -> None:
+        if self.truth.outstanding:
+            self.says("basic.ack", len(self.sent), True)
+        self.wait_for_confirms()
+        assert self.ch.unconfirmed == {}
         connection = self.ch.connection
         assert connection
         self.peer.part()
@@ -74,17 +88,17 @@ class Publishing(RuleBasedStateMachine):
     # --- what the peer says
 
     def says(self, name: str, tag: int, multiple: bool) -> None:
+        if not self.truth.may_refuse(tag, multiple):
+            name = "basic.ack"
+        self.truth.settle(tag, multiple, name == "basic.ack")
         self.peer.send(name, tag, multiple, *([False] if name == "basic.nack" else []))
-        concerned = {one for one in self.outstanding if one == tag or (multiple and one < tag)}
-        self.outstanding -= concerned
-        (self.acked if name == "basic.ack" else self.nacked).update(concerned - self.returned)
 
-    def gives_back(self, route: str, body: bytes) -> None:
-        self.peer.send_content("basic.return", *NO_ROUTE, "", route, message=({}, body))
-        for tag in sorted(self.outstanding - self.returned):
-            if self.mandatory.get(tag) == (route, body):
-                self.returned.add(tag)
-                break
+    def gives_back(self, tag: int) -> None:
+        looks = self.truth.sent[tag]
+        assert isinstance(looks, Looks)
+        self.truth.give_back(tag)
+        message = {"message_id": looks.message_id}, looks.body
+        self.peer.send_content("basic.return", *NO_ROUTE, "", looks.route, message=message)
 
     # A peer that speaks of what it has not got yet cannot be told from one that speaks of it later; so it does not.
 
@@ -93,39 +107,41 @@ class Publishing(RuleBasedStateMachine):
     def settle(self, name: str, data: st.DataObject, multiple: bool) -> None:
         self.says(name, data.draw(st.integers(0, len(self.sent))), multiple)
 
-    @precondition(lambda self: set(self.mandatory) & self.outstanding - self.returned)
+    @precondition(lambda self: self.truth.returnable())
     @rule(data=st.data())
     def come_back(self, data: st.DataObject) -> None:
-        candidates = set(self.mandatory) & self.outstanding - self.returned
-        self.gives_back(*self.mandatory[data.draw(st.sampled_from(sorted(candidates)))])
+        self.gives_back(data.draw(st.sampled_from(sorted(self.truth.returnable()))))
+
+    @precondition(lambda self: self.truth.returnable())
+    @rule(data=st.data())
+    def come_back_and_be_acknowledged(self, data: st.DataObject) -> None:
+        """As RabbitMQ does it."""
+        tag = data.draw(st.sampled_from(sorted(self.truth.returnable())))
+        self.gives_back(tag)
+        self.says("basic.ack", tag, False)
 
     # --- what the program does
 
-    def enter(self, tag: int, msg: GenericContent, route: str, body: bytes, mandatory: bool) -> None:
-        self.sent[tag] = msg
-        self.outstanding.add(tag)
-        if mandatory:
-            self.mandatory[tag] = route, body
-
-    @rule(route=st.sampled_from(ROUTES), body=st.sampled_from(BODIES), mandatory=st.booleans())
-    def publish(self, route: str, body: bytes, mandatory: bool) -> None:
+    def expect(self, looks: Looks, mandatory: bool) -> amqp.Message:
         self.peer.wait()  # the client may hear now what was said before
-        expect_publish(self.peer, route, body, mandatory)
-        msg = amqp.Message(body)
-        tag = self.ch.basic_publish(msg, "", route, mandatory)
-        assert tag == len(self.sent) + 1
-        self.enter(tag, msg, route, body, mandatory)
+        msg = amqp.Message(looks.body, message_id=looks.message_id)
+        message = dict(msg.properties), looks.body
+        self.peer.expect_content("basic.publish", 0, "", looks.route, mandatory, False, message=message)
+        self.sent[self.truth.publish(looks if mandatory else None)] = msg
+        return msg
 
-    @rule(route=st.sampled_from(ROUTES), body=st.sampled_from(BODIES), fate=st.sampled_from(FATES))
-    def publish_and_wait(self, route: str, body: bytes, fate: str) -> None:
-        self.peer.wait()
-        tag, msg = len(self.sent) + 1, amqp.Message(body)
-        mandatory = fate == "return"
-        expect_publish(self.peer, route, body, mandatory)
-        self.enter(tag, msg, route, body, mandatory)
-        earlier = set(self.returned)
-        if mandatory:
-            self.gives_back(route, body)  # which may be an older one that went the same way
+    @rule(looks=st.sampled_from(LOOKS), mandatory=st.booleans())
+    def publish(self, looks: Looks, mandatory: bool) -> None:
+        msg = self.expect(looks, mandatory)
+        assert self.ch.basic_publish(msg, "", looks.route, mandatory) == len(self.sent)
+
+    @rule(looks=st.sampled_from(LOOKS), mandatory=st.booleans(), fate=st.sampled_from(FATES))
+    def publish_and_wait(self, looks: Looks, mandatory: bool, fate: str) -> None:
+        mandatory = mandatory or fate == "return"
+        msg = self.expect(looks, mandatory)
+        tag = len(self.sent)
+        if fate == "return":
+            self.gives_back(tag)
         if fate == "nack":
             self.says("basic.nack", tag, False)
         elif fate != "silence":
@@ -133,55 +149,48 @@ class Publishing(RuleBasedStateMachine):
         error = None
         try:
             timeout = 0.02 if fate == "silence" else PATIENCE
-            assert self.ch.basic_publish_confirm(msg, "", route, mandatory, timeout=timeout) == tag
+            assert self.ch.basic_publish_confirm(msg, "", looks.route, mandatory, timeout=timeout) == tag
         except amqp.UnconfirmedError as exc:
             error = exc
-        if error is None:
-            assert tag in self.acked
-        elif isinstance(error, amqp.ConfirmTimeoutError):
-            assert fate == "silence"
+        if fate == "silence":
+            assert isinstance(error, amqp.ConfirmTimeoutError)
             assert (error.unconfirmed, error.nacked, error.returned) == ({tag: msg}, {}, {})
+        elif error is None:
+            assert fate in ("ack", "multiple")
         else:
-            assert {**error.nacked, **error.returned} == {tag: msg}
-            assert error.unconfirmed == {}
-            assert tag in (self.nacked if error.nacked else self.returned - earlier)
-            self.reported.add(tag)
+            assert (error.unconfirmed, error.messages) == ({}, [msg])
+            assert bool(error.nacked) == (fate == "nack")
+            self.enter(error)
+
+    def enter(self, error: amqp.UnconfirmedError) -> None:
+        for what, told in self.reported.items():
+            found = getattr(error, what)
+            assert not told & set(found), "it was told before"
+            told |= set(found)
+            assert all(self.sent[tag] is msg for tag, msg in found.items())
 
     @rule()
     def wait_for_confirms(self) -> None:
         self.peer.wait()  # until all has been said
-        nacked, returned = self.nacked - self.reported, self.returned - self.reported
-        unknown = self.outstanding - self.returned
+        unknown: List[int] = []
         error = None
         try:
             self.ch.wait_for_confirms(timeout=0)
         except amqp.UnconfirmedError as exc:
             error = exc
-        if error is None:
-            assert not nacked | returned | unknown
-        else:
-            assert (set(error.nacked), set(error.returned), set(error.unconfirmed)) == (nacked, returned, unknown)
+        if error:
+            self.enter(error)
+            every = {**error.nacked, **error.returned, **error.unconfirmed}
+            assert error.messages == [self.sent[tag] for tag in sorted(every)]
+            unknown = list(error.unconfirmed)
             assert isinstance(error, amqp.AMQPTimeoutError) == bool(unknown)
-            assert error.messages == [self.sent[tag] for tag in sorted(nacked | returned | unknown)]
-            self.reported |= nacked | returned
-        self.balance()
-
-    def balance(self) -> None:
-        """All that was said has been heard."""
-        assert list(self.ch.unconfirmed) == sorted(self.outstanding)
-        assert self.ch.unconfirmed == {tag: self.sent[tag] for tag in self.outstanding}
-        assert sorted(tag for tag, _ in self.called["ack"]) == sorted(self.acked)
-        assert sorted(tag for tag, _ in self.called["nack"]) == sorted(self.nacked)
         assert all(self.sent[tag] is msg for said in self.called.values() for tag, msg in said)
-        fates = self.acked, self.nacked, self.returned, self.outstanding - self.returned
-        assert sum(map(len, fates)) == len(self.sent)
-
-    @precondition(lambda self: self.outstanding)
-    @rule()
-    def all_in_the_end(self) -> None:
-        self.says("basic.ack", len(self.sent), True)
-        self.wait_for_confirms()
-        assert self.ch.unconfirmed == {}
+        acked = [tag for tag, _ in self.called["ack"]]
+        assert {tag for tag, _ in self.called["nack"]} == self.reported["nacked"]
+        self.truth.compare(acked, self.reported["nacked"], self.reported["returned"])
+        assert {*acked, *self.reported["nacked"], *self.reported["returned"], *unknown} == set(self.sent)
+        assert list(self.ch.unconfirmed) == sorted(self.truth.outstanding)
+        assert unknown == [tag for tag in self.ch.unconfirmed if tag not in self.reported["returned"]]
 
 
 Publishing.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
