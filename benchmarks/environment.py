@@ -19,10 +19,14 @@ from tests.brokers import LOOPBACK, Node, Nodes, cache, install
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / "benchmarks" / "requirements.txt"
 SUITE = "bookworm"
+#: What the libraries of requirements.txt run on.
+NEEDED = (3, 11)
 
 
 def peers_python() -> str:
     """The interpreter of the virtual environment, made or made anew when it is not what requirements.txt says."""
+    if sys.version_info < NEEDED:
+        sys.exit("the libraries to compare with need Python %d.%d or later" % NEEDED)
     venv = cache() / ("benchmarks-" + platform.python_version())
     python, complete = venv / "bin" / "python", venv / "complete"
     wanted = REQUIREMENTS.read_text()

@@ -61,6 +61,14 @@ class Results:
             return None
         return ours / median(theirs.of(row))
 
+    def paired(self, row: Row, to: str) -> Optional[float]:
+        """The median of the ratios of amqplib to another, round by round: what disturbs a round disturbs both."""
+        ours = self.figures.get(row.name, {}).get(OURS)
+        theirs = self.figures.get(row.against if to == REFERENCE and row.against else row.name, {}).get(to)
+        if not ours or not theirs:
+            return None
+        return median(mine / its for mine, its in zip(ours.of(row), theirs.of(row)))
+
     def verdict(self, row: Row) -> Optional[float]:
         """What the target is about: memory as it is, time as a share of py-amqp's."""
         return self.figure(row, OURS) if row.memory else self.ratio(row)

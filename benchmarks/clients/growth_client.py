@@ -39,12 +39,13 @@ class Growing(Amqplib):
         self.got.append(msg.body)
 
     def publish_on_channels(self, task: Task, clock: Clock) -> None:
-        """By turns on `width` channels."""
+        """By turns on `width` channels; the first publish on each is not timed."""
         channels, queue = self._channels(task), task.queue
-        turns = [channels[number % task.width] for number in range(task.messages)]
-        bodies = task.bodies()
+        turns = [(channels[number % task.width], body) for number, body in enumerate(task.bodies())]
+        for channel, body in turns[: task.width]:
+            channel.basic_publish(Message(body), routing_key=queue)
         with clock:
-            for channel, body in zip(turns, bodies):
+            for channel, body in turns[task.width :]:
                 channel.basic_publish(Message(body), routing_key=queue)
 
     def consume_on_channels(self, task: Task, clock: Clock) -> Any:
@@ -60,8 +61,11 @@ class Growing(Amqplib):
         return self._drain(task, clock)
 
     def _drain(self, task: Task, clock: Clock) -> List[bytes]:
+        """The first delivery to each consumer is not timed."""
         self._feed(task)
         connection, got = self.connection, self.got
+        while len(got) < task.width:
+            connection.drain_events()
         with clock:
             while len(got) < task.messages:
                 connection.drain_events()
