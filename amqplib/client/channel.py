@@ -109,8 +109,9 @@ class Channel(Publishing):
     def _arrived(self, method: Method, args: Tuple[Any, ...], content: Any) -> None:
         sig = method.sig
         if sig is _DELIVER and not self._close_item:  # the most frequent by far
+            if not self.method_queue:
+                self._link.ready[self._number] = self
             self.method_queue.append((sig, args, content))
-            self._link.ready[self._number] = self
             return
         if sig == _CLOSE_OK:
             self._close_answered = True

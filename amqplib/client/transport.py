@@ -28,8 +28,9 @@ from .exceptions import AMQPTimeoutError, ConnectionLostError
 
 __all__ = ["Transport", "open_socket", "open_transport"]
 
-#: Octets asked of the system at a time: two frames of the usual frame_max.
-_CHUNK = 262144
+#: Octets asked of the system at a time, and while that much comes. Memory for the smaller number is to be had without
+#: asking the system for it (benchmarks/experiments/reading.py).
+_CHUNK, _LARGE_CHUNK = 65536, 1048576
 
 #: Pieces handed to the system at a time; Linux takes 1024.
 _PIECES = 1000
@@ -132,6 +133,8 @@ class Transport:
         self.address = address
         # Sockets of gevent and eventlet do their own waiting: it must not be done behind their back.
         self._cooperative = not isinstance(sock, _socket.socket)
+        self._room = _CHUNK
+        self._reader: Tuple[int, Any] = -1, None  # descriptor, and the object that waits for something to be read
 
     # --- in
 
@@ -147,7 +150,7 @@ class Transport:
     def readable(self, seconds: float) -> bool:
         """Wait until receive() has something; False after so many seconds, or at the socket's own timeout."""
         try:
-            return self._peek(seconds) if self._cooperative else self._ready(seconds, reading=True)[0]
+            return self._peek(seconds) if self._cooperative else self._poll(seconds)
         except OSError as exc:
             raise self._lost(exc) from exc
 
@@ -157,7 +160,7 @@ class Transport:
             waits = self._cooperative or self.sock.gettimeout() is not None  # whatever the flags say
             if waits and not self._ready(0, reading=True)[0]:
                 return b""
-            data = self.sock.recv(_CHUNK, _DONT_WAIT)
+            data = self.sock.recv(self._room, _DONT_WAIT)
         except (socket.timeout, BlockingIOError):
             return b""
         except OSError as exc:
@@ -165,7 +168,27 @@ class Transport:
         if not data:
             text = "%s closed the connection without a word" % str(self.address)
             raise ConnectionLostError(0, text, errno=errno.ECONNRESET)
+        self._room = _CHUNK if len(data) < _CHUNK else _LARGE_CHUNK
         return data
+
+    def _poll(self, seconds: float) -> bool:
+        number = self.sock.fileno()
+        kept, poller = self._reader
+        if kept != number or number < 0 or not hasattr(select, "poll"):
+            ready = self._ready(seconds, reading=True)[0]
+            if hasattr(select, "poll"):
+                poller = select.poll()
+                poller.register(number, select.POLLIN)
+                self._reader = number, poller
+            return ready
+        own = self.sock.gettimeout()
+        if own is not None and own < seconds:
+            seconds = own
+        self._reader = -1, None  # a signal handler that comes meanwhile may have to wait, too
+        try:
+            return bool(poller.poll(math.ceil(seconds * 1000)))
+        finally:
+            self._reader = kept, poller
 
     def _peek(self, seconds: float) -> bool:
         own = self.sock.gettimeout()

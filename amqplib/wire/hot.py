@@ -5,11 +5,11 @@ are fast by remembering: programs publish to few routes and with few combination
 so the bytes of those are made, or read, once. The memories are bounded, and hold nothing that a program can change.
 
 What is remembered:
-    publishing   (channel, arguments)        -> the whole method frame
-                 items of the properties     -> their bytes; not where a value, such as headers, can be changed
-    receiving    consumer tag, as bytes      -> str
-                 redelivered + route, bytes  -> (redelivered, exchange, routing key)
-                 properties, as bytes        -> dict, copied for each message; not with headers, which are nested
+    publishing   (channel, arguments)          -> the whole method frame
+                 items of the properties       -> their bytes; not where a value, such as headers, can be changed
+    receiving    frame up to the consumer tag  -> (channel, payload size, consumer tag)
+                 redelivered and route         -> (redelivered, exchange, routing key)
+                 properties                    -> dict, copied for each message; not with headers, which are nested
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ _NO_PROPERTIES = b"\x00\x00"
 # the header frame up to its properties: type, channel, payload size; class id, weight, body size
 _HEADER_FRAME = struct.Struct(">BHLHHQ")
 _HEADER_SIZE = 12
+# the end of the method frame and the header frame up to its properties
+_END_AND_HEADER = struct.Struct(">BBHLHHQ")
 # the end of the header frame and the beginning of the body frame
 _END_AND_BODY = struct.Struct(">BBHL")
 _END = bytes((frames.END,))
@@ -118,7 +120,7 @@ class DeliveryReader:
     Whatever is not exactly that is left to the plain way, which also finds out what is wrong with it.
     """
 
-    __slots__ = ("_key", "_make_content", "_method", "_properties", "_reading", "_routes", "_tags", "empty")
+    __slots__ = ("_heads", "_key", "_make_content", "_method", "_properties", "_reading", "_routes", "empty")
 
     def __init__(
         self, dialect: Dialect, make_content: Callable[[Dict[str, Any], bytes], Any], reading: Reading
@@ -127,7 +129,7 @@ class DeliveryReader:
         self._key = self._method.key
         self._make_content = make_content
         self._reading = reading
-        self._tags: Dict[bytes, str] = {}
+        self._heads: Dict[bytes, Tuple[int, int, str]] = {}
         self._routes: Dict[bytes, Tuple[bool, str, str]] = {}
         self._properties: Dict[bytes, Dict[str, Any]] = {}
         self.empty = 0
@@ -145,38 +147,39 @@ class DeliveryReader:
 
         largest: the longest payload that a frame may have. busy: channels that are in the middle of a content.
         """
-        unpack_method, unpack_tag = _METHOD_FRAME.unpack_from, _LONGLONG.unpack_from
-        unpack_header, unpack_middle = _HEADER_FRAME.unpack_from, _END_AND_BODY.unpack_from
-        tags, routes, known = self._tags, self._routes, self._properties
-        method, key, make_content, append = self._method, self._key, self._make_content, events.append
+        unpack_tag, unpack_header, unpack_middle = (
+            _LONGLONG.unpack_from,
+            _END_AND_HEADER.unpack_from,
+            _END_AND_BODY.unpack_from,
+        )
+        heads, routes, known = self._heads, self._routes, self._properties
+        method, make_content, append = self._method, self._make_content, events.append
         done = offset
         try:
             while True:
-                # the method frame; its arguments are a short string, 8 bytes, and the rest
-                frame_type, channel, length, its_key = unpack_method(buf, offset)
-                if its_key != key or frame_type != 1 or length > largest or channel in busy or channel not in channels:
-                    return done
-                if not channel:
-                    return done
-                end = offset + 7 + length
+                # the method frame: its head up to the consumer tag, the delivery tag, and the rest
                 tag_end = offset + 12 + buf[offset + 11]
-                raw = buf[offset + 11 : tag_end]
-                consumer_tag = tags.get(raw) or self._read_tag(raw)
+                raw = buf[offset:tag_end]
+                channel, length, consumer_tag = heads.get(raw) or self._read_head(raw)
+                if length > largest or channel in busy or channel not in channels:
+                    return done
                 (delivery_tag,) = unpack_tag(buf, tag_end)
+                end = offset + 7 + length
                 raw = buf[tag_end + 8 : end]
                 redelivered, exchange, routing_key = routes.get(raw) or self._read_route(raw)
-                if buf[end] != 206:
+                # its end, and the header frame
+                end_octet, frame_type, its_channel, length, class_id, _, size = unpack_header(buf, end)
+                if end_octet != 206 or frame_type != 2 or its_channel != channel or class_id != 60:
                     return done
-                # the header frame
-                frame_type, its_channel, length, class_id, _, size = unpack_header(buf, end + 1)
-                if frame_type != 2 or its_channel != channel or class_id != 60 or length > largest or size > largest:
+                if length > largest or size > largest:
                     return done
+                start = end + 20
                 end += 8 + length
-                raw = buf[end - length + 12 : end]
+                raw = buf[start:end]
                 properties = known.get(raw)
                 if properties is not None:
                     properties = properties.copy()
-                # the body frame
+                # its end, and the body frame
                 if size:
                     end_octet, frame_type, its_channel, length = unpack_middle(buf, end)
                     if end_octet != 206 or frame_type != 3 or its_channel != channel or length != size:
@@ -198,8 +201,11 @@ class DeliveryReader:
         except (*BROKEN, PeerError):
             return done  # cut short, or wrong
 
-    def _read_tag(self, raw: bytes) -> str:
-        return _remember(self._tags, raw, raw[1:].decode("utf-8", "surrogateescape"))
+    def _read_head(self, raw: bytes) -> Tuple[int, int, str]:
+        frame_type, channel, length, key = _METHOD_FRAME.unpack_from(raw)
+        if frame_type != frames.METHOD or key != self._key or not channel:
+            raise IndexError
+        return _remember(self._heads, raw, (channel, length, raw[12:].decode("utf-8", "surrogateescape")))
 
     def _read_route(self, raw: bytes) -> Tuple[bool, str, str]:
         # by the method's own decoder, behind an empty consumer tag and a delivery tag of 0

@@ -111,7 +111,7 @@ def test_memories_are_bounded() -> None:
         assert (got[0], got[4], props) == ("tag %d" % n, "key %d" % n, {"message_id": str(n)})
     reader = one._runs
     assert isinstance(reader, DeliveryReader)
-    for memory in (writer._methods, writer._properties, reader._tags, reader._routes, reader._properties):
+    for memory in (writer._methods, writer._properties, reader._heads, reader._routes, reader._properties):
         assert 0 < len(memory) <= 4096
 
 
