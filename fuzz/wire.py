@@ -206,7 +206,7 @@ def seeds() -> List[bytes]:
                 properties = {"content_type": "t", "application_headers": samples["table"], "priority": 1}
                 wire = sender.content(1, method, args, properties, b"the body")
             else:
-                wire = sender.method(1, method, args)
+                wire = sender.method(0 if method.name.startswith("connection.") else 1, method, args)
             for settings in (number, number | 4):
                 found.append(bytes((settings, 7)) + wire)
     return found
