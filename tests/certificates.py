@@ -1,24 +1,45 @@
-"""Certificates for the tests of TLS: a CA that nobody else trusts, and what it signs.
+"""Certificates for the tests of TLS: an authority that nobody else trusts, and what it signs.
 
 make(directory, openssl) leaves in the directory ca.pem, and a .pem and a .key of each of
     server      for localhost and 127.0.0.1
-    client      CN=guest, for the mechanism EXTERNAL
+    expired     the same, but it was valid until yesterday
     wronghost   a server with another's name
+    nameless    a server with a common name only
+    client      CN=guest, for the mechanism EXTERNAL
+    selfsigned  for localhost, by itself
+    stranger    a client, by itself
+and client.secret, the client's key encrypted with the passphrase PASSPHRASE.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
+from typing import Optional
 
+from tests.brokers import SUITES, installed
+
+PASSPHRASE = "open sesame"
+
+#: name, common name, extensions, days that it is valid
 LEAVES = (
-    ("server", "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n"),
-    ("client", "guest", "extendedKeyUsage=clientAuth\n"),
-    ("wronghost", "other", "subjectAltName=DNS:other.example\nextendedKeyUsage=serverAuth\n"),
+    ("server", "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n", "3650"),
+    ("expired", "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n", "-1"),
+    ("wronghost", "other", "subjectAltName=DNS:other.example,IP:::1\nextendedKeyUsage=serverAuth\n", "3650"),
+    ("nameless", "other", "extendedKeyUsage=serverAuth\n", "3650"),
+    ("client", "guest", "extendedKeyUsage=clientAuth\n", "3650"),
 )
 NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 VALID = ("-days", "3650")
+
+
+def find_openssl() -> Optional[str]:
+    """The program: the machine's, or that of a RabbitMQ that was unpacked for the tests."""
+    places = [os.environ.get("PATH", os.defpath)]
+    places += [str(root / "usr/bin") for root in map(installed, SUITES) if root]
+    return shutil.which("openssl", path=os.pathsep.join(places))
 
 
 def make(directory: Path, openssl: str = "openssl") -> None:
@@ -40,12 +61,27 @@ def make(directory: Path, openssl: str = "openssl") -> None:
         *("-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"),
         *("-addext", "subjectKeyIdentifier=hash"),
     )
-    for who, common_name, extensions in LEAVES:
+    for who, common_name, extensions, days in LEAVES:
         (directory / (who + ".ext")).write_text(
             extensions + "basicConstraints=CA:FALSE\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
         )
         run("req", *NEW_KEY, "-subj", "/CN=" + common_name, "-keyout", who + ".key", "-out", who + ".csr")
         run(
             *("x509", "-req", "-in", who + ".csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
-            *(*VALID, "-extfile", who + ".ext", "-out", who + ".pem"),
+            *("-days", days, "-extfile", who + ".ext", "-out", who + ".pem"),
         )
+    for who, more in (("selfsigned", ("-addext", "subjectAltName=DNS:localhost")), ("stranger", ())):
+        run(
+            "req",
+            "-x509",
+            *NEW_KEY,
+            *VALID,
+            "-subj",
+            "/CN=localhost",
+            *more,
+            "-keyout",
+            who + ".key",
+            "-out",
+            who + ".pem",
+        )
+    run("pkey", "-in", "client.key", "-aes128", "-passout", "pass:" + PASSPHRASE, "-out", "client.secret")

@@ -41,6 +41,8 @@ import amqplib.client_0_8
 from amqplib.broker.session import PRODUCT
 from tests.box import Box
 from tests.brokers import Node, Nodes, installed, system_install
+from tests.certificates import find_openssl
+from tests.certificates import make as make_certificates
 
 #: In place of a series: the broker in the box.
 BOX = "box"
@@ -307,6 +309,17 @@ def give_up(reason: str) -> NoReturn:
     if os.environ.get("AMQPLIB_REQUIRE_BROKER") == "1":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory with what certificates.py makes."""
+    openssl = find_openssl()
+    if openssl is None:
+        give_up("no openssl here to make certificates with")
+    directory = tmp_path_factory.mktemp("tls")
+    make_certificates(directory, openssl)
+    return directory
 
 
 @pytest.fixture(scope="session")

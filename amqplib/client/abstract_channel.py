@@ -20,6 +20,7 @@ from .link import Link
 from .logger import LOGGER
 from .message import decode_body
 from .routes import Item, Route
+from .secret import hide_made_of
 
 __all__ = ["AbstractChannel"]
 
@@ -119,7 +120,7 @@ class AbstractChannel(Route):
         consumer: the callback and the on_cancel of the one that the call makes.
         """
         method = self._method(name)
-        frame = self._link.sender.method(self._number, method, args)
+        frame = hide_made_of(args, self._link.sender.method(self._number, method, args))
         deadline = self._link.patience.answering() if timeout is None else Deadline(timeout)
         held: List[bool] = []
         try:

@@ -1,10 +1,10 @@
-"""Where a broker is: the host argument of Connection, read."""
+"""Where a broker is: host names and ports. URLs, which say more, are read in `url`."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import List, NamedTuple
 
-__all__ = ["DEFAULT_PORT", "DEFAULT_TLS_PORT", "Address", "parse_host"]
+__all__ = ["DEFAULT_PORT", "DEFAULT_TLS_PORT", "Address", "parse_host", "parse_hosts"]
 
 DEFAULT_PORT = 5672
 DEFAULT_TLS_PORT = 5671
@@ -20,12 +20,19 @@ class Address(NamedTuple):
         return ("[%s]:%d" if ":" in self.host else "%s:%d") % self
 
 
+def parse_hosts(text: str, default_port: int = DEFAULT_PORT) -> List[Address]:
+    """One host or several with commas between them, to be tried in this order. ValueError says what is wrong."""
+    if not isinstance(text, str):
+        raise ValueError("host: %r is not a string such as 'localhost' or '10.0.0.7:5672'" % type(text).__name__)
+    return [parse_host(host, default_port) for host in text.split(",")]
+
+
 def parse_host(text: str, default_port: int = DEFAULT_PORT) -> Address:
     """'name', 'name:port', '1.2.3.4:5672', '[::1]', '[fe80::1]:5672', '::1'. ValueError says what is wrong."""
-    if not isinstance(text, str):
-        raise ValueError("host: %r is not a string such as 'localhost' or '10.0.0.7:5672'" % (text,))
     host = text.strip()
     port = ""
+    if "@" in host:  # what stands before it may be a password: it is not shown
+        raise ValueError("host: an '@' is for URLs only: amqp://user:password@host:port/vhost")
     if host.startswith("["):
         host, bracket, rest = host[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
@@ -40,6 +47,11 @@ def parse_host(text: str, default_port: int = DEFAULT_PORT) -> Address:
         raise ValueError("host: %r names no host" % text)
     if not port:
         return Address(host, default_port)
-    if not (port.isdigit() and port.isascii() and 0 < int(port) < 65536):
+    if not is_port(port):
         raise ValueError("host: %r: the port is a number from 1 to 65535, not %r" % (text, port))
     return Address(host, int(port))
+
+
+def is_port(text: str) -> bool:
+    """Is this the number of a TCP port, in decimal?"""
+    return text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536

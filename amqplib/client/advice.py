@@ -52,6 +52,19 @@ _KNOWN = (
         "the queue or exchange is there already, declared differently: use the same arguments, or passive=True to "
         "take it as it is",
     ),
+    _Advice(
+        403,
+        ("login was refused",),
+        "user or password is not right, or the user may not log in from here: RabbitMQ lets guest in from its own "
+        "machine only (loopback_users)",
+    ),
+    _Advice(
+        530,
+        ("vhost '' not found",),
+        "a URL that ends in / names the vhost '': leave the / out, or write %2f for the vhost '/'",
+    ),
+    _Advice(530, ("vhost", "not found"), "there is no such vhost: rabbitmqctl add_vhost makes it"),
+    _Advice(530, ("access to vhost", "refused"), "the user may not use it: rabbitmqctl set_permissions -p allows it"),
 )
 
 

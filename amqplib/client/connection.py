@@ -12,6 +12,7 @@ from typing import (
     Dict,
     NoReturn,
     Optional,
+    Sequence,
     Tuple,
     Type,
     Union,
@@ -20,16 +21,17 @@ from typing import (
 from ..wire.protocol import DEFAULT_MAX_BODY
 from ..wire.spec import Method, Sig, sig_of
 from .abstract_channel import AbstractChannel
-from .address import DEFAULT_PORT, DEFAULT_TLS_PORT, parse_host
 from .channel import Channel
 from .deadline import Deadline
 from .exceptions import AMQPConnectionException, AMQPTimeoutError, ConnectionLostError, NestedCallError
 from .handshake import Handshake
 from .link import Failure, Link
 from .logger import LOGGER
-from .login import login_response as make_login_response
+from .login import Credentials, Login, Responder
 from .patience import Patience
+from .secret import hide, hide_in
 from .stats import Stats
+from .url import parse_target
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -46,20 +48,28 @@ class Connection(Handshake):
     """A connection to a broker; the constructor connects, logs in and opens the virtual host.
 
     host: 'name', 'name:port', '1.2.3.4:5672', '[::1]'; port 5672 (with TLS 5671) unless named. Every address of
-        the name is tried.
+        the name is tried. Several, with commas between them, are tried in turn. Or a URL (see docs/overview.txt),
+        'amqp://user:password@host:port/vhost?heartbeat=30' or 'amqps://...' for TLS; where it says something, that
+        holds, and not the argument.
     userid, password: the login.
-    login_method: SASL mechanism, 'AMQPLAIN' or 'PLAIN'; with a login_response (bytes, sent as they are) any other.
+    login_method: SASL mechanism: 'AMQPLAIN', 'PLAIN', 'EXTERNAL', 'ANONYMOUS'; with a login_response any other. Or a
+        list of them: the first that the server offers is used.
+    login_response: bytes, sent as they are; or a function, called with None for the first response and with the
+        bytes of each challenge (connection.secure), that returns bytes.
     virtual_host: RabbitMQ's first one is '/'.
     client_properties: a dict shown in the broker's list of connections; merged over our own.
-    ssl: True for TLS, verified against the system's trust store; or a dict with keyfile, certfile, ca_certs, cert_reqs,
-        ciphers, server_hostname, or an ssl.SSLContext. Only cert_reqs=ssl.CERT_NONE turns verification off.
+    ssl: True for TLS, verified against the system's trust store; or an ssl.SSLContext, or a dict with ca_certs,
+        certfile, keyfile, password, cert_reqs, ssl_version, ciphers, server_hostname, context (see
+        tls_options.make_context). Only cert_reqs=ssl.CERT_NONE turns verification off.
     insist: ask the server not to redirect to another host.
     connect_timeout: seconds for everything up to the open virtual host; None waits as long as the system does.
+    credentials: a function without arguments that returns (userid, password), asked before each login.
     protocol: '0-8' or '0-9-1' to speak only that; otherwise what the broker understands.
     heartbeat: seconds between heartbeats, at most what the server proposes; 0 for none.
     frame_max: octets of the largest frame to agree to; None for at most 131072. At least 4096, and 8192 with
         RabbitMQ 4.1 and later. A server may propose less, and then that holds.
     body_max: octets of the longest body to take; a longer one ends the connection before memory is taken for it.
+    channel_max: most channels to agree to; None for 65535. A server may propose less.
     reply_timeout: seconds that a call waits for its reply; None waits for ever.
     write_timeout: seconds that the system may take no data, because the peer reads none; None waits for ever.
     blocked_timeout: seconds that publishing waits while the broker takes none (connection.blocked); 0 raises
@@ -67,9 +77,9 @@ class Connection(Handshake):
     on_blocked, on_unblocked: called with the server's reason when it takes no publishes for the time being (0-9-1), and
         without arguments when it does again.
 
-    Raises ConnectionLostError (an OSError, with errno) when there is no connection, AuthenticationError (403) when
-    the login is refused, AMQPConnectionException when the server refuses anything else, AMQPTimeoutError when
-    the time is up, ValueError for arguments that make no sense.
+    Raises ConnectionLostError (an OSError, with errno) when there is no connection, TLSError when TLS is the reason,
+    AuthenticationError (403) when the login is refused, AMQPConnectionException when the server refuses anything
+    else, AMQPTimeoutError when the time is up, ValueError for arguments that make no sense.
 
     Attributes: `channels` (number -> Channel; 0 is the connection itself), `transport` (its `sock` is the socket), both
     None once closed; `channel_max`, `frame_max` and `heartbeat` as negotiated; `server_properties`, `mechanisms`,
@@ -84,8 +94,8 @@ class Connection(Handshake):
         host: str = "localhost",
         userid: str = "guest",
         password: str = "guest",
-        login_method: str = "AMQPLAIN",
-        login_response: Optional[Union[bytes, str]] = None,
+        login_method: Union[str, Sequence[str]] = "AMQPLAIN",
+        login_response: Union[bytes, str, Responder, None] = None,
         virtual_host: str = "/",
         locale: str = "en_US",
         client_properties: Optional[Dict[str, Any]] = None,
@@ -93,10 +103,12 @@ class Connection(Handshake):
         insist: bool = False,
         connect_timeout: Optional[float] = None,
         *,
+        credentials: Optional[Credentials] = None,
         protocol: Optional[str] = None,
         heartbeat: Optional[int] = None,
         frame_max: Optional[int] = None,
         body_max: int = DEFAULT_MAX_BODY,
+        channel_max: Optional[int] = None,
         reply_timeout: Optional[float] = None,
         write_timeout: Optional[float] = None,
         blocked_timeout: Optional[float] = None,
@@ -104,21 +116,28 @@ class Connection(Handshake):
         on_unblocked: Optional[Callable[[], Any]] = None,
         **unknown: Any,
     ) -> None:
-        if unknown:
-            self._unknown_arguments(sorted(unknown))
+        # before anything can go wrong: a traceback may show what stands here
+        host, password, login_response, ssl = hide(host), hide(password), hide(login_response), hide_in(ssl)
+        names = sorted(unknown)
+        unknown.clear()
+        if names:
+            self._unknown_arguments(names)
         self.channel_id = 0
         self.auto_decode = False
-        self._prepare(protocol, frame_max, body_max, userid, virtual_host, ssl)
+        target = parse_target(host, bool(ssl))
+        said: Dict[str, Any] = {"userid": userid, "password": password, "login_method": login_method}
+        said.update(virtual_host=virtual_host, connect_timeout=connect_timeout)
+        said.update(heartbeat=heartbeat, frame_max=frame_max, channel_max=channel_max)
+        said.update(target.arguments)
+        login = Login(said["login_method"], login_response, said["userid"], said["password"], credentials)
+        self._limit(said["frame_max"], said["channel_max"], body_max)
+        self._prepare(protocol, login, said["virtual_host"], target.ssl(ssl))
         self._patience = Patience(reply_timeout, write_timeout, blocked_timeout)
         #: Called with the reason, and without arguments, when that changes; see on_blocked above.
         self.on_blocked, self.on_unblocked = on_blocked, on_unblocked
 
-        deadline = Deadline(connect_timeout)
-        address = parse_host(host, DEFAULT_TLS_PORT if ssl else DEFAULT_PORT)
-        if login_response is None:
-            login_response = make_login_response(login_method, userid, password)
-
-        self._make(address, client_properties, login_method, login_response, locale, insist, heartbeat, deadline)
+        deadline = Deadline(said["connect_timeout"])
+        self._make(target.addresses, client_properties, locale, insist, said["heartbeat"], deadline)
 
     # --- channels
 
@@ -223,8 +242,12 @@ class Connection(Handshake):
         if self.on_unblocked:
             self._link.notices.append(self.on_unblocked)
 
-    def update_secret(self, new_secret: Union[str, bytes], reason: str = "") -> None:
-        """Give the server a new password or token for this connection, before the old one expires. Only in 0-9-1."""
+    def update_secret(self, new_secret: Union[str, bytes, None] = None, reason: str = "") -> None:
+        """Give the server a new password or token for this connection, before the old one expires. Only in 0-9-1.
+
+        Without one, the `credentials` of the connection are asked for it.
+        """
+        new_secret = self._login.secret() if new_secret is None else hide(new_secret)
         self._call("connection.update_secret", new_secret, reason)
 
     def drain_events(self, timeout: Optional[float] = None) -> Any:

@@ -43,6 +43,11 @@ class Deadline:
         deadline._end = None if self._end is None else self._end + seconds
         return deadline
 
+    def share(self, count: int) -> Deadline:
+        """One that leaves as much time for each of `count` attempts, the first of which begins now."""
+        remaining = self.remaining()
+        return self if remaining is None or count == 1 else Deadline(remaining / count)
+
     def remaining(self) -> Optional[float]:
         """Seconds left, never below 0; None for ever."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())

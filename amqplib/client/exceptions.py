@@ -4,6 +4,7 @@
       AMQPConnectionException          the connection is over: the server closed it
         ConnectionLostError              ... or it was lost, refused or never made; an OSError too, with errno
           ProtocolVersionError             ... because the server speaks another version of AMQP
+          TLSError                         ... because TLS failed: a certificate, a version
           AuthenticationError              ... because the login was refused (403)
       AMQPChannelException             the channel is over: the server closed it
         ChannelClosedError               ... or it was closed before this call
@@ -42,6 +43,7 @@ __all__ = [
     "DialectError",
     "NestedCallError",
     "ProtocolVersionError",
+    "TLSError",
     "UnconfirmedError",
     "method_name",
 ]
@@ -135,6 +137,13 @@ class ConnectionLostError(AMQPConnectionException, OSError):
 
 class ProtocolVersionError(ConnectionLostError):
     """The server does not speak the AMQP version that was offered."""
+
+
+class TLSError(ConnectionLostError):
+    """TLS failed: a certificate was not accepted, on this side or the other, or there is nothing in common.
+
+    The ssl.SSLError is the `__cause__`; `errno` is EPROTO.
+    """
 
 
 class AuthenticationError(ConnectionLostError):

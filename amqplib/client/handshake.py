@@ -30,12 +30,16 @@ from .exceptions import (
     AuthenticationError,
     ConnectionLostError,
     ProtocolVersionError,
+    TLSError,
 )
+from .exposure import warn_of_exposure
 from .link import Failure, Link
 from .logger import LOGGER
+from .login import Login
 from .message import Message
 from .patience import Patience
 from .routes import Item
+from .secret import hide_made_of
 from .transport import Transport, open_transport
 
 if TYPE_CHECKING:
@@ -71,7 +75,10 @@ _MAX_REDIRECTS = 5
 #: What we propose; a server may lower it.
 _CHANNEL_MAX, _FRAME_MAX = 65535, 131072
 
-_SYNTAX_ERROR = 502
+_ACCESS_REFUSED, _SYNTAX_ERROR = 403, 502
+
+#: CONNECTION_FORCED, by a broker that is being shut down; INTERNAL_ERROR, by one whose vhost is down.
+_OUT_OF_SERVICE = (320, 541)
 
 #: Smallest frame_max that the specification allows (frame-min-size, 0-9-1; RabbitMQ asks for 8192 from 4.1 on).
 _FRAME_MIN = 4096
@@ -80,16 +87,24 @@ _FRAME_MIN = 4096
 _VERSION_0_9 = (0, 9)  # what connection.start says in 0-9-1
 
 
-def _is_refusal(exc: AMQPConnectionException) -> bool:
+def _is_refusal(exc: BaseException) -> bool:
     """Is this how a broker refuses a dialect: its own protocol header, a close, a reset?"""
     if isinstance(exc, ConnectionLostError) and not isinstance(exc, ProtocolVersionError):
-        return exc.errno in _REFUSALS
+        return exc.errno in _REFUSALS and not isinstance(exc, TLSError)
     return True
+
+
+def _is_of_one_host(exc: Exception) -> bool:
+    """May another host of the same brokers do better? Not at refusing a login: that could lock the user out there."""
+    if isinstance(exc, AMQPConnectionException) and not isinstance(exc, ConnectionLostError):
+        return exc.amqp_reply_code in _OUT_OF_SERVICE
+    return not isinstance(exc, AuthenticationError)
 
 
 _START, _START_OK = sig_of("connection.start"), sig_of("connection.start_ok")
 _SECURE, _TUNE = sig_of("connection.secure"), sig_of("connection.tune")
-_OPEN_OK, _REDIRECT = sig_of("connection.open_ok"), sig_of("connection.redirect")
+_OPEN, _OPEN_OK = sig_of("connection.open"), sig_of("connection.open_ok")
+_REDIRECT = sig_of("connection.redirect")
 
 
 class Handshake(AbstractChannel):
@@ -126,40 +141,68 @@ class Handshake(AbstractChannel):
     def _abandon(self, why: str) -> None:
         self._end(why)
 
+    def _limit(self, frame_max: Optional[int], channel_max: Optional[int], body_max: int) -> None:
+        """What to agree to, and what to take."""
+        if frame_max is not None and frame_max < _FRAME_MIN:
+            raise ValueError("frame_max: %r: AMQP allows no less than %d octets" % (frame_max, _FRAME_MIN))
+        if channel_max is not None and not 0 < channel_max <= _CHANNEL_MAX:
+            raise ValueError("channel_max: %r: AMQP allows 1 to %d channels" % (channel_max, _CHANNEL_MAX))
+        if body_max < 0:
+            raise ValueError("body_max: %r: it is a number of octets" % body_max)
+        self.frame_max = self._frame_max = _FRAME_MAX if frame_max is None else frame_max
+        self.channel_max = self._channel_max = channel_max or _CHANNEL_MAX
+        self._body_max = body_max
+
     def _prepare(
         self,
         protocol: Optional[str],
-        frame_max: Optional[int],
-        body_max: int,
-        userid: str,
+        login: Login,
         virtual_host: str,
         ssl: Union[bool, Dict[str, Any], SSLContext, None],
     ) -> None:
         """What is known before there is a network connection."""
-        if frame_max is not None and frame_max < _FRAME_MIN:
-            raise ValueError("frame_max: %r: AMQP allows no less than %d octets" % (frame_max, _FRAME_MIN))
-        if body_max < 0:
-            raise ValueError("body_max: %r: it is a number of octets" % body_max)
-        self._body_max = body_max
         self._offered = self._pinned(protocol)
-        self.channel_max = _CHANNEL_MAX
-        self.frame_max = self._frame_max = _FRAME_MAX if frame_max is None else frame_max
         self.heartbeat = 0
         self.version_major = self.version_minor = 0
         self.server_properties: Dict[str, Any] = {}
         self.mechanisms: List[str] = []
         self.locales: List[str] = []
         self.known_hosts = ""
-        self._userid = userid
+        self._login = login
         self._virtual_host = virtual_host
         self._ssl = ssl
 
     def _make(
         self,
+        addresses: Sequence[Address],
+        client_properties: Optional[Dict[str, Any]],
+        locale: str,
+        insist: bool,
+        heartbeat: Optional[int],
+        deadline: Deadline,
+    ) -> None:
+        """Connect to the first of the hosts that can be had; each gets an equal share of the time that is left."""
+        failures: List[Exception] = []
+        for position, address in enumerate(addresses):
+            share = deadline.share(len(addresses) - position)
+            try:
+                return self._make_with(address, client_properties, locale, insist, heartbeat, share)
+            except (AMQPConnectionException, AMQPTimeoutError) as exc:
+                if len(addresses) == 1 or not _is_of_one_host(exc):
+                    raise
+                failures.append(exc)
+                LOGGER.info("no connection to %s, one of %d hosts: %s", address, len(addresses), exc)
+        reasons = "; ".join("%s: %s" % (address, exc) for address, exc in zip(addresses, failures))
+        text = "no connection to any of %d hosts: %s" % (len(addresses), reasons)
+        last = failures[-1]
+        if isinstance(last, AMQPTimeoutError):
+            raise AMQPTimeoutError(text) from last
+        raise ConnectionLostError(0, text, errno=getattr(last, "errno", None)) from last
+
+    def _make_with(
+        self,
         address: Address,
         client_properties: Optional[Dict[str, Any]],
-        login_method: str,
-        login_response: Union[bytes, str],
         locale: str,
         insist: bool,
         heartbeat: Optional[int],
@@ -172,7 +215,7 @@ class Handshake(AbstractChannel):
                 properties: Dict[str, Any] = dict(LIBRARY_PROPERTIES)
                 properties["capabilities"] = _CAPABILITIES[self.protocol]
                 properties.update(client_properties or {})
-                self._log_in(properties, login_method, login_response, locale, deadline)
+                self._log_in(properties, locale, deadline)
                 self._tune(heartbeat)
                 elsewhere = self._open(insist, deadline)
             except BaseException as exc:
@@ -224,22 +267,23 @@ class Handshake(AbstractChannel):
                     _SPOKEN[address] = dialect
                 return
             except BaseException as exc:
-                if connected:
+                if connected and not isinstance(exc, TLSError):
                     hint = what_answered(self._link.opening, bool(self._ssl), exc)
                 self._end("the handshake failed")
                 final = len(self._offered) == 1
-                if not isinstance(exc, AMQPConnectionException) or final or not (_is_refusal(exc) or refusals):
+                refused = connected and _is_refusal(exc)
+                if not isinstance(exc, AMQPConnectionException) or final or not (refused or refusals):
                     raise explained(exc, hint) from exc.__cause__
                 refusals.append("%s: %s" % (dialect.name, exc.amqp_reply_text))
                 LOGGER.debug("%s: AMQP %s", address, refusals[-1])
-                if not _is_refusal(exc):
+                if not refused:
                     break
         text = "%s speaks no AMQP that is known here (%s)%s" % (str(address), "; ".join(refusals), hint)
         raise ProtocolVersionError(0, text, errno=errno.EPROTONOSUPPORT)
 
     def _connect(self, address: Address, dialect: Dialect, deadline: Deadline) -> None:
         """A fresh network connection, with nothing said on it."""
-        where = "%s, vhost %r, user %r" % (address, self._virtual_host, self._userid)
+        where = self._known_as(address)
         transport = self._open_transport(address, deadline)
         receiver = Receiver(dialect, self.message_class._received, self.message_class._to_time, self._body_max)
         receiver.frame_max = max(self._frame_max, _FRAME_MAX)
@@ -251,13 +295,16 @@ class Handshake(AbstractChannel):
         self.connection = self
         self.channels = {0: self}
 
+    def _known_as(self, address: Address) -> str:
+        return "%s, vhost %r, %s" % (address, self._virtual_host, self._login.who)
+
     def _receive_start(self, deadline: Deadline) -> None:
         """Protocol header -> start."""
         _, args, _ = self._await((_START,), self._protocol_header(), deadline)
         self._link.frames_out = 0  # that was none
         self.version_major, self.version_minor, self.server_properties, mechanisms, locales = args
         self._link.server_properties = self.server_properties
-        self.mechanisms, self.locales = mechanisms.split(" "), locales.split(" ")
+        self.mechanisms, self.locales = mechanisms.split(), locales.split()
         version = self.version_major, self.version_minor
         if self._link.dialect is AMQP_0_8 and version == _VERSION_0_9:
             raise ProtocolVersionError(0, "AMQP 0-8 was answered with 0-9", errno=errno.EPROTONOSUPPORT)
@@ -268,37 +315,34 @@ class Handshake(AbstractChannel):
     def _protocol_header(self) -> bytes:
         return self._link.dialect.header
 
-    def _log_in(
-        self,
-        properties: Dict[str, Any],
-        mechanism: str,
-        response: Union[bytes, str],
-        locale: str,
-        deadline: Deadline,
-    ) -> None:
+    def _log_in(self, properties: Dict[str, Any], locale: str, deadline: Deadline) -> None:
         """start-ok (secure, secure-ok)* -> tune; tune-ok is left to _tune()."""
+        login, address = self._login, self._link.transport.address
+        response = login.begin(self.mechanisms, self._where())
+        self._link.where = self._known_as(address)  # now that it is certain who we are
+        warn_of_exposure(self._link.transport, login.mechanism, self._where())
         try:
             item = self._next_of(
-                (_SECURE, _TUNE), deadline, "connection.start_ok", properties, mechanism, response, locale
+                (_SECURE, _TUNE), deadline, "connection.start_ok", properties, login.mechanism, response, locale
             )
             while item[0] == _SECURE:
-                # neither PLAIN nor AMQPLAIN is challenged; whoever gave a response meant it for this
+                response = login.answer(item[1][0], self._where())
                 item = self._next_of((_SECURE, _TUNE), deadline, "connection.secure_ok", response)
         except AMQPTimeoutError:
             raise
         except ConnectionLostError as exc:
-            if exc.amqp_reply_code:
+            if exc.amqp_reply_code or isinstance(exc, TLSError):
                 raise  # the peer broke the protocol: that says nothing about the login
-            text = "the login of user %r was most likely refused (%s)" % (self._userid, exc.amqp_reply_text)
-            raise AuthenticationError(403, text, _START_OK, self._where(), exc.errno) from exc
+            text = "the login was most likely refused (%s)" % exc.amqp_reply_text
+            raise AuthenticationError(_ACCESS_REFUSED, text, _START_OK, self._where(), exc.errno) from exc
         except AMQPConnectionException as exc:
-            if exc.amqp_reply_code != 403:
+            if exc.amqp_reply_code != _ACCESS_REFUSED:
                 raise
-            raise AuthenticationError(403, exc.amqp_reply_text, exc.amqp_method_sig, self._where()) from exc
+            raise AuthenticationError(_ACCESS_REFUSED, exc.amqp_reply_text, exc.amqp_method_sig, self._where()) from exc
 
         channel_max, frame_max, self.heartbeat = item[1]
         # 0 is "no limit" from a server; of two limits the smaller one holds (section connection.tune)
-        self.channel_max = min(channel_max or _CHANNEL_MAX, _CHANNEL_MAX)
+        self.channel_max = min(channel_max or self._channel_max, self._channel_max)
         self.frame_max = min(frame_max or self._frame_max, self._frame_max)
         advice = on_frame_max(self.server_properties, self.frame_max)
         if advice:
@@ -320,7 +364,15 @@ class Handshake(AbstractChannel):
 
     def _open(self, insist: bool, deadline: Deadline) -> Optional[str]:
         """Open the virtual host; the host that the server redirects to instead, if it does."""
-        sig, args, _ = self._next_of((_OPEN_OK, _REDIRECT), deadline, "connection.open", self._virtual_host, "", insist)
+        opening = (_OPEN_OK, _REDIRECT), deadline, "connection.open", self._virtual_host, "", insist
+        try:
+            sig, args, _ = self._next_of(*opening)
+        except ConnectionLostError as exc:
+            if exc.amqp_reply_code or isinstance(exc, TLSError):
+                raise
+            text = "the login was accepted, the vhost %r most likely not: it is missing, or not for this user (%s)"
+            text %= self._virtual_host, exc.amqp_reply_text
+            raise ConnectionLostError(0, text, _OPEN, self._where(), exc.errno) from exc
         if sig == _REDIRECT:
             host: str = args[0]
             return host
@@ -329,4 +381,5 @@ class Handshake(AbstractChannel):
         return None
 
     def _next_of(self, expected: Collection[Sig], deadline: Deadline, name: str, *args: Any) -> Item:
-        return self._await(expected, self._link.sender.method(0, self._method(name), args), deadline)
+        frame = hide_made_of(args, self._link.sender.method(0, self._method(name), args))
+        return self._await(expected, frame, deadline)

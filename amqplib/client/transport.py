@@ -128,6 +128,9 @@ class Transport:
     Waiting is apart from reading, so that an exception from outside (Ctrl-C) that ends the wait costs no bytes.
     """
 
+    #: Is it secret, what goes over it?
+    encrypted = False
+
     def __init__(self, sock: socket.socket, address: Address) -> None:
         self.sock = sock
         self.address = address
@@ -330,12 +333,12 @@ class Transport:
 
 
 def open_transport(address: Address, ssl: Any, deadline: Deadline) -> Transport:
-    """Connect to `address`, and start TLS where `ssl` (see `tls.make_context`) asks for it."""
+    """Connect to `address`, and start TLS where `ssl` (see `tls_options.make_context`) asks for it."""
     if not ssl:
         return Transport(open_socket(address, deadline), address)
-    from . import tls  # not before it is needed: it takes longer to import than all the rest
+    from . import tls, tls_options  # not before they are needed: ssl takes longer to import than all the rest
 
-    context, server_hostname = tls.make_context(ssl)
+    context, server_hostname = tls_options.make_context(ssl)
     sock = open_socket(address, deadline)
     try:
         return tls.TLSTransport(sock, address, context, server_hostname or address.host, deadline)

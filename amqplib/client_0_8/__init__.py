@@ -25,6 +25,7 @@ from .exceptions import (
     DialectError,
     NestedCallError,
     ProtocolVersionError,
+    TLSError,
     UnconfirmedError,
 )
 
@@ -44,5 +45,6 @@ __all__ = [
     "Message",
     "NestedCallError",
     "ProtocolVersionError",
+    "TLSError",
     "UnconfirmedError",
 ]

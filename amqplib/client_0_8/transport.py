@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from ..client.address import DEFAULT_PORT, parse_host
+from ..client.address import DEFAULT_PORT, DEFAULT_TLS_PORT, parse_host
 from ..client.deadline import Deadline
 from ..client.transport import Transport, open_transport
 from ..wire.spec import AMQP_0_8
@@ -22,7 +22,7 @@ TCPTransport = _AbstractTransport = Transport
 
 def create_transport(host: str, connect_timeout: Optional[float] = None, ssl: Any = False) -> Transport:
     """Connect to 'name:port'; with TLS where `ssl` asks for it."""
-    return open_transport(parse_host(host), ssl, Deadline(connect_timeout))
+    return open_transport(parse_host(host, DEFAULT_TLS_PORT if ssl else DEFAULT_PORT), ssl, Deadline(connect_timeout))
 
 
 def __getattr__(name: str) -> Any:

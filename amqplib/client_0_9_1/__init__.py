@@ -20,6 +20,7 @@ from ..client.exceptions import (
     DialectError,
     NestedCallError,
     ProtocolVersionError,
+    TLSError,
     UnconfirmedError,
 )
 from .connection import Connection
@@ -41,5 +42,6 @@ __all__ = [
     "Message",
     "NestedCallError",
     "ProtocolVersionError",
+    "TLSError",
     "UnconfirmedError",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Optional, Sequence, Type, Union
 
 from ..client import connection, message
+from ..client.login import Credentials, Responder
+from ..client.secret import hide, hide_in
 from ..wire.protocol import DEFAULT_MAX_BODY
 from ..wire.spec import AMQP_0_9_1, Dialect
 from .message import Message
@@ -27,8 +29,8 @@ class Connection(connection.Connection):
         host: str = "localhost",
         userid: str = "guest",
         password: str = "guest",
-        login_method: str = "PLAIN",
-        login_response: Optional[Union[bytes, str]] = None,
+        login_method: Union[str, Sequence[str]] = "PLAIN",
+        login_response: Union[bytes, str, Responder, None] = None,
         virtual_host: str = "/",
         locale: str = "en_US",
         client_properties: Optional[Dict[str, Any]] = None,
@@ -36,16 +38,20 @@ class Connection(connection.Connection):
         insist: bool = False,
         connect_timeout: Optional[float] = 30,
         *,
+        credentials: Optional[Credentials] = None,
         protocol: Optional[str] = None,
         heartbeat: Optional[int] = None,
         frame_max: Optional[int] = None,
         body_max: int = DEFAULT_MAX_BODY,
+        channel_max: Optional[int] = None,
         reply_timeout: Optional[float] = 60,
         write_timeout: Optional[float] = 60,
         blocked_timeout: Optional[float] = 60,
         on_blocked: Optional[Callable[[str], Any]] = None,
         on_unblocked: Optional[Callable[[], Any]] = None,
     ) -> None:
+        # before anything can go wrong: a traceback may show what stands here
+        host, password, login_response, ssl = hide(host), hide(password), hide(login_response), hide_in(ssl)
         super().__init__(
             host,
             userid,
@@ -58,10 +64,12 @@ class Connection(connection.Connection):
             ssl,
             insist,
             connect_timeout,
+            credentials=credentials,
             protocol=protocol,
             heartbeat=heartbeat,
             frame_max=frame_max,
             body_max=body_max,
+            channel_max=channel_max,
             reply_timeout=reply_timeout,
             write_timeout=write_timeout,
             blocked_timeout=blocked_timeout,

@@ -147,13 +147,13 @@ class Peer:
 
     # --- steps that mostly come together
 
-    def greet(self, properties: Optional[Dict[str, Any]] = None) -> None:
+    def greet(self, properties: Optional[Dict[str, Any]] = None, mechanisms: str = "PLAIN AMQPLAIN") -> None:
         """Take a connection, up to connection.start."""
         self.accept()
         newer = self.dialect is AMQP_0_9_1
         self.expect_bytes(HEADER_0_9_1 if newer else HEADER)
         version = (0, 9) if newer else (8, 0)
-        self.send("connection.start", *version, properties or SERVER_PROPERTIES, "PLAIN AMQPLAIN", "en_US", channel=0)
+        self.send("connection.start", *version, properties or SERVER_PROPERTIES, mechanisms, "en_US", channel=0)
 
     def let_in(self, channel_max: int = 2047, frame_max: int = 131072, heartbeat: int = 60) -> None:
         """Take any login, up to connection.tune-ok."""

@@ -140,7 +140,8 @@ CONNECTIONS: Dict[str, Tuple[Dict[str, Any], str]] = {
     "locale too long": ({"locale": LONG}, "locale"),
     "client_properties": ({"client_properties": {"a": object()}}, "client_properties"),
     "login_method": ({"login_method": LONG, "login_response": b""}, "mechanism"),
-    "login_response": ({"login_response": 5}, "response"),
+    "login_response": ({"login_response": 5}, "login_response"),
+    "channel_max": ({"channel_max": 0}, "channel_max"),
 }
 
 
@@ -148,7 +149,7 @@ CONNECTIONS: Dict[str, Tuple[Dict[str, Any], str]] = {
 def test_connections(peer: Peer, name: str) -> None:
     """Nothing stays open, however far it has come."""
     keywords, subject = CONNECTIONS[name]
-    if name != "userid":
+    if name.startswith(("virtual_host", "locale", "client_properties")):
         peer.greet()
     if name.startswith("virtual_host"):
         peer.let_in()
@@ -170,7 +171,7 @@ def test_header_is_sent_once(peer: Peer) -> None:
     """A constructor that fails late has still said who it is only once."""
     peer.accept()
     peer.expect_bytes(HEADER)
-    peer.send("connection.start", 8, 0, {}, "PLAIN", "en_US", channel=0)
+    peer.send("connection.start", 8, 0, {}, "AMQPLAIN", "en_US", channel=0)
     peer.expect_end()
     with pytest.raises(ValueError, match="locale"):
         amqp.Connection(peer.address, locale=LONG)

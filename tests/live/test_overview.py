@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from amqplib.client import connection
+from amqplib.client import url
 from tests.conftest import Broker
 
 from .conftest import Names
@@ -21,7 +21,7 @@ def test_overview(broker: Broker, names: Names, monkeypatch: pytest.MonkeyPatch)
     host, _, port = broker.host.rpartition(":")
     if host not in ("127.0.0.1", "localhost"):
         pytest.skip("the examples are for a broker on this machine")
-    monkeypatch.setattr(connection, "DEFAULT_PORT", int(port))
+    monkeypatch.setattr(url, "DEFAULT_PORT", int(port))
     names.queues.append("amqplib.queue")
     names.exchanges.append("amqplib.fan")
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

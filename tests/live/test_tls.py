@@ -62,7 +62,7 @@ def test_context_of_the_programs_own(host: str, authority: str) -> None:
 
 
 def test_an_unknown_authority(host: str) -> None:
-    with pytest.raises(amqp.ConnectionLostError, match="certificate was not accepted for 'localhost'"):
+    with pytest.raises(amqp.ConnectionLostError, match="authority that is not trusted"):
         amqp.Connection(host, ssl=True, connect_timeout=20)
 
 
@@ -78,13 +78,13 @@ def test_unverified_only_in_so_many_words(host: str) -> None:
 def test_options_that_make_no_sense(host: str) -> None:
     with pytest.raises(ValueError, match="unknown option bogus"):
         amqp.Connection(host, ssl={"bogus": 1})
-    with pytest.raises(ValueError, match="neither True nor a dict"):
+    with pytest.raises(ValueError, match="it is True, a dict or"):
         amqp.Connection(host, ssl="yes")  # type: ignore[arg-type]
 
 
 def test_the_wrong_port(node: Node, host: str) -> None:
     # RabbitMQ answers with its protocol header and resets at once, which may be faster
-    with pytest.raises(amqp.ConnectionLostError, match=r"does not answer in TLS|was lost"):
+    with pytest.raises(amqp.ConnectionLostError, match=r"AMQP without TLS on that port"):
         amqp.Connection("localhost:%d" % node.port, ssl=True, connect_timeout=20)
     with pytest.raises(amqp.ConnectionLostError, match="not an AMQP frame"):
         amqp.Connection(host, connect_timeout=20)

@@ -1,0 +1,424 @@
+"""Proves what TLS accepts and refuses, and that each refusal says which check failed, on a peer made for it."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+import threading
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Tuple
+
+import pytest
+
+import amqplib.client_0_8 as amqp
+from amqplib.client import tls_errors
+from amqplib.client.address import Address
+from amqplib.client.deadline import Deadline
+from amqplib.client.tls import TLSTransport
+from amqplib.client.transport import open_transport
+
+from .peer import Peer
+from .test_hosts import offer
+from .tls_peer import TLSPeer, only, server_context
+
+TLS_1_1, TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+
+
+@pytest.fixture
+def tls_peer(certificates: Path) -> Iterator[TLSPeer]:
+    """A peer with a certificate for localhost; its context may be changed before somebody connects."""
+    with TLSPeer(server_context(certificates)) as peer:
+        yield peer
+
+
+@pytest.fixture
+def trusting(certificates: Path) -> Dict[str, Any]:
+    """Options that trust the authority of the tests."""
+    return {"ca_certs": str(certificates / "ca.pem")}
+
+
+def own(certificates: Path, name: str) -> Dict[str, Any]:
+    return {"certfile": str(certificates / (name + ".pem")), "keyfile": str(certificates / (name + ".key"))}
+
+
+def connect(peer: Peer, options: Any, **more: Any) -> None:
+    """All of a connection's life, in which something is said both ways."""
+    peer.welcome()
+    conn = amqp.Connection(peer.address, ssl=options, connect_timeout=20, **more)
+    assert isinstance(conn.transport, TLSTransport)
+    peer.open_channel()
+    conn.channel()
+    peer.part()
+    conn.close()
+
+
+def refused(peer: Peer, options: Any) -> amqp.TLSError:
+    with pytest.raises(amqp.TLSError) as caught:
+        amqp.Connection(peer.address, ssl=options, connect_timeout=20)
+    assert "no TLS with localhost:%d: " % peer.port in str(caught.value)
+    assert isinstance(caught.value, (amqp.ConnectionLostError, OSError))
+    return caught.value
+
+
+# --- what is accepted --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3])
+def test_versions(tls_peer: TLSPeer, trusting: Dict[str, Any], version: ssl.TLSVersion) -> None:
+    only(tls_peer.context, version)
+    connect(tls_peer, trusting)
+
+
+def test_a_url(tls_peer: TLSPeer, certificates: Path) -> None:
+    tls_peer.welcome()
+    url = "amqps://bob:pw@%s?cacertfile=%s&server_name_indication=localhost"
+    conn = amqp.Connection(url % (tls_peer.address.replace("localhost", "127.0.0.1"), certificates / "ca.pem"))
+    assert conn.transport is not None
+    assert conn.transport.encrypted
+    tls_peer.part()
+    conn.close()
+
+
+def test_an_ip_address_is_verified_too(tls_peer: TLSPeer, trusting: Dict[str, Any]) -> None:
+    tls_peer.address = "127.0.0.1:%d" % tls_peer.port
+    connect(tls_peer, trusting)
+
+
+def test_the_system_is_trusted_and_no_more(
+    tls_peer: TLSPeer, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ssl=True: the certificates that OpenSSL is told of by the environment are the system's."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+    connect(tls_peer, True)
+    monkeypatch.delenv("SSL_CERT_FILE")
+    tls_peer.refuse()
+    refused(tls_peer, True)
+
+
+@pytest.mark.parametrize("name", ["selfsigned", "expired", "wronghost", "nameless"])
+def test_unverified_only_in_so_many_words(certificates: Path, name: str) -> None:
+    with TLSPeer(server_context(certificates, name)) as peer:
+        connect(peer, {"cert_reqs": ssl.CERT_NONE})
+        for options in (True, {"cert_reqs": None}, {"cert_reqs": ssl.CERT_OPTIONAL}, {"ca_certs": None}):
+            peer.refuse()
+            refused(peer, options)
+
+
+def test_the_peer_is_told_the_name(tls_peer: TLSPeer, trusting: Dict[str, Any]) -> None:
+    """SNI: that of the host, or the server_hostname."""
+    told: List[Any] = []
+    tls_peer.context.sni_callback = lambda sock, name, context: told.append(name)
+    connect(tls_peer, trusting)
+    tls_peer.address = "127.0.0.1:%d" % tls_peer.port
+    connect(tls_peer, trusting)
+    connect(tls_peer, {**trusting, "server_hostname": "localhost"})
+    assert told == ["localhost", None, "localhost"]
+
+
+def test_a_context_is_taken_as_it_is(tls_peer: TLSPeer, certificates: Path) -> None:
+    context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+    connect(tls_peer, context)
+    connect(tls_peer, {"context": context})
+    tls_peer.address = "127.0.0.1:%d" % tls_peer.port
+    connect(tls_peer, {"context": context, "server_hostname": "localhost"})
+    careless = ssl.create_default_context()
+    careless.check_hostname = False
+    careless.verify_mode = ssl.CERT_NONE
+    connect(tls_peer, careless)
+
+
+def test_the_default_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: List[Tuple[str, int]] = []
+
+    def getaddrinfo(host: str, port: int, *args: Any) -> List[Any]:
+        asked.append((host, port))
+        raise socket.gaierror(socket.EAI_NONAME, "no")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    for host, option in (("a", True), ("amqps://b", False), ("c:1", True), ("amqp://d", {}), ("amqp://e", True)):
+        with pytest.raises(amqp.ConnectionLostError):
+            amqp.Connection(host, ssl=option)
+    assert asked == [("a", 5671), ("b", 5671), ("c", 1), ("d", 5672), ("e", 5671)]
+
+
+# --- certificates of the server ----------------------------------------------------------------------------
+
+CERTIFICATES = {
+    "expired": "its certificate has expired (certificate has expired)",
+    "selfsigned": "its certificate is self-signed",
+    "wronghost": "its certificate is not valid for 'localhost', but for 'other.example', '::1'",
+    "nameless": "its certificate is not valid for 'localhost', but for 'other'",
+}
+
+
+@pytest.mark.parametrize("name", CERTIFICATES)
+@pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3])
+def test_certificates(certificates: Path, trusting: Dict[str, Any], name: str, version: ssl.TLSVersion) -> None:
+    with TLSPeer(server_context(certificates, name, version)) as peer:
+        peer.refuse()
+        if name in ("wronghost", "nameless"):
+            peer.accept()  # who asks for the names
+            peer.expect_end()
+        exc = refused(peer, trusting)
+    assert CERTIFICATES[name] in str(exc)
+    assert exc.errno == errno.EPROTO
+    assert isinstance(exc.__cause__, ssl.SSLError)
+
+
+@pytest.mark.parametrize("options", [True, {"ca_certs": None}, {"cert_reqs": ssl.CERT_REQUIRED}])
+def test_an_unknown_authority(tls_peer: TLSPeer, options: Any) -> None:
+    tls_peer.refuse()
+    assert "from an authority that is not trusted here" in str(refused(tls_peer, options))
+
+
+def test_a_name_that_was_asked_for(tls_peer: TLSPeer, trusting: Dict[str, Any]) -> None:
+    tls_peer.refuse()
+    tls_peer.accept()
+    tls_peer.expect_end()
+    exc = refused(tls_peer, {**trusting, "server_hostname": "broker.example"})
+    assert "not valid for 'broker.example', but for 'localhost', '127.0.0.1' (server_hostname)" in str(exc)
+
+
+def test_names_that_cannot_be_had(tls_peer: TLSPeer, trusting: Dict[str, Any]) -> None:
+    """The peer accepts no second connection: that hides nothing."""
+    tls_peer.refuse()
+    tls_peer.accept_plain()
+    tls_peer.close()
+    exc = refused(tls_peer, {**trusting, "server_hostname": "broker.example"})
+    assert "not valid for 'broker.example', and no names in it could be read" in str(exc)
+
+
+@pytest.mark.parametrize("junk", [b"", b"\0", b"\x06\x03\x55\x1d\x11", b"\x06\x03\x55\x1d\x11\x01\x01\xff\x04\x82"])
+def test_certificates_without_names(junk: bytes) -> None:
+    with pytest.raises((IndexError, ValueError)):
+        list(tls_errors._names(junk))
+
+
+# --- certificates of the client ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3])
+def test_a_client_certificate(certificates: Path, trusting: Dict[str, Any], version: ssl.TLSVersion) -> None:
+    with TLSPeer(server_context(certificates, "server", version, ssl.CERT_REQUIRED)) as peer:
+        connect(peer, {**trusting, **own(certificates, "client")})
+        encrypted = {**trusting, **own(certificates, "client"), "keyfile": str(certificates / "client.secret")}
+        connect(peer, {**encrypted, "password": "open sesame"})
+        connect(peer, {**encrypted, "password": lambda: b"open sesame"})
+
+
+def of_the_other_side(peer: TLSPeer, options: Any) -> str:
+    """A refusal that may be overtaken by the end of the connection, and is one of the AMQP version then."""
+    peer.refuse()
+    with pytest.raises(amqp.ConnectionLostError) as caught:
+        amqp.Connection(peer.address, ssl=options, connect_timeout=20, protocol="0-8")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("version", "words"), [(TLS_1_2, "wants a client certificate"), (TLS_1_3, r"wan. a client certificate")]
+)
+def test_a_client_certificate_is_wanted(
+    certificates: Path, trusting: Dict[str, Any], version: ssl.TLSVersion, words: str
+) -> None:
+    """In TLS 1.3 this comes when the handshake is over, instead of the first answer."""
+    with TLSPeer(server_context(certificates, "server", version, ssl.CERT_REQUIRED)) as peer:
+        text = of_the_other_side(peer, trusting)
+        assert "a client certificate" in text
+        assert "localhost:%d" % peer.port in text
+
+
+@pytest.mark.parametrize("version", [TLS_1_2, TLS_1_3])
+def test_a_client_certificate_that_nobody_knows(
+    certificates: Path, trusting: Dict[str, Any], version: ssl.TLSVersion
+) -> None:
+    with TLSPeer(server_context(certificates, "server", version, ssl.CERT_REQUIRED)) as peer:
+        text = of_the_other_side(peer, {**trusting, **own(certificates, "stranger")})
+        assert "client certificate" in text
+
+
+# --- versions and ciphers ----------------------------------------------------------------------------------
+
+
+def test_an_old_server(certificates: Path, trusting: Dict[str, Any]) -> None:
+    with TLSPeer(server_context(certificates, version=TLS_1_1)) as peer:
+        peer.refuse()
+        assert "no TLS version in common" in str(refused(peer, trusting))
+
+
+def test_an_old_server_and_a_context_that_bears_it(certificates: Path) -> None:
+    context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+    only(context, TLS_1_1)
+    with TLSPeer(server_context(certificates, version=TLS_1_1)) as peer:
+        connect(peer, context)
+
+
+def test_an_old_client(tls_peer: TLSPeer, certificates: Path) -> None:
+    context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
+    only(context, TLS_1_1)
+    only(tls_peer.context, TLS_1_2)
+    tls_peer.refuse()
+    assert "no TLS version in common" in str(refused(tls_peer, context))
+
+
+def test_no_cipher_in_common(tls_peer: TLSPeer, trusting: Dict[str, Any]) -> None:
+    only(tls_peer.context, TLS_1_2)
+    tls_peer.context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+    tls_peer.refuse()
+    assert "no cipher in common" in str(refused(tls_peer, {**trusting, "ciphers": "ECDHE-ECDSA-CHACHA20-POLY1305"}))
+
+
+# --- not TLS -----------------------------------------------------------------------------------------------
+
+OTHERS = {
+    "AMQP": (b"AMQP\x00\x00\x09\x01", "it speaks AMQP without TLS on that port; brokers have TLS on another"),
+    "HTTP": (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not answer in TLS but with 48 54 54 50"),
+    "a frame": (b"\x01\0\0\0\0\0\x04\0\x0a\0\x0a\xce", "does not answer in TLS but with 01 00 00"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("ending", ["close", "drain"])
+def test_something_else_answers(peer: Peer, name: str, ending: str) -> None:
+    """It is not mistaken for a broker that refuses the AMQP version."""
+    data, words = OTHERS[name]
+    peer.address = "localhost:%d" % peer.port
+    peer.accept()
+    peer.send_bytes(data)
+    getattr(peer, ending)()
+    assert words in str(refused(peer, True))
+
+
+@pytest.mark.parametrize("ending", ["close", "reset"])
+def test_lost_without_a_word(peer: Peer, ending: str) -> None:
+    peer.address = "localhost:%d" % peer.port
+    peer.accept()
+    getattr(peer, ending)()
+    with pytest.raises(amqp.ConnectionLostError) as caught:
+        amqp.Connection(peer.address, ssl=True, connect_timeout=20)
+    if "no connection to" not in str(caught.value):  # a reset may be so fast that there was none
+        assert isinstance(caught.value, amqp.TLSError)
+        assert "a broker that speaks AMQP without TLS on that port does that" in str(caught.value)
+    assert caught.value.errno in (errno.ECONNRESET, errno.EPIPE)
+
+
+def test_silence_in_the_handshake(peer: Peer) -> None:
+    peer.accept()
+    peer.drain()
+    with pytest.raises(amqp.AMQPTimeoutError, match=r"within 0\.3 s"):
+        amqp.Connection(peer.address, ssl=True, connect_timeout=0.3)
+
+
+def test_a_handshake_that_trickles_in(peer: Peer) -> None:
+    """The time is for all of it."""
+    peer.accept()
+    peer.trickle(b"\x16\x03\x03\x40\x00" + b"\0" * 1000, 0.01)
+    peer.drain()
+    with pytest.raises(amqp.AMQPTimeoutError):
+        amqp.Connection(peer.address, ssl=True, connect_timeout=0.3)
+
+
+# --- the end of a session ----------------------------------------------------------------------------------
+
+
+def encrypted(peer: TLSPeer, options: Any) -> amqp.Connection:
+    peer.welcome()
+    conn = amqp.Connection(peer.address, ssl=options, connect_timeout=20)
+    peer.wait()
+    return conn
+
+
+def test_a_broken_record(tls_peer: TLSPeer, trusting: Dict[str, Any]) -> None:
+    conn = encrypted(tls_peer, trusting)
+    tls_peer.send_raw(b"\x17\x03\x03\x00\x20" + b"\0" * 32)
+    with pytest.raises(amqp.TLSError, match="no TLS with localhost"):
+        conn.drain_events(timeout=20)
+    tls_peer.drain()
+
+
+def test_a_broken_record_behind_a_message(tls_peer: TLSPeer, trusting: Dict[str, Any]) -> None:
+    """The message is handled; then the error comes, though the peer stays connected and sends no more."""
+    conn = encrypted(tls_peer, trusting)
+    tls_peer.open_channel()
+    ch = conn.channel()
+    got: List[Any] = []
+    tls_peer.answer("basic.consume", "basic.consume_ok", "t")
+    ch.basic_consume("q", consumer_tag="t", callback=lambda msg: got.append(msg.body), no_ack=True)
+    tls_peer.send_content("basic.deliver", "t", 1, False, "", "", message=({}, b"x"))
+    tls_peer.send_raw(b"\x17\x03\x03\x00\x20" + b"\0" * 32)
+    tls_peer.wait()
+    conn.drain_events(timeout=20)
+    assert got == [b"x"]
+    with pytest.raises(amqp.TLSError, match="no TLS with localhost"):
+        conn.drain_events(timeout=20)
+    tls_peer.drain()
+
+
+def test_the_end_of_the_session(tls_peer: TLSPeer, trusting: Dict[str, Any]) -> None:
+    conn = encrypted(tls_peer, trusting)
+
+    def unwrap() -> None:
+        session = tls_peer._connected()
+        assert isinstance(session, ssl.SSLSocket)
+        session.setblocking(False)
+        with pytest.raises(ssl.SSLWantReadError):
+            session.unwrap()
+
+    tls_peer.do(unwrap)
+    with pytest.raises(amqp.ConnectionLostError, match="ended the TLS session"):
+        conn.drain_events(timeout=20)
+    tls_peer.do(lambda: tls_peer._connected().setblocking(True))
+    tls_peer.drain()
+
+
+def test_reading_and_writing_at_once(certificates: Path, trusting: Dict[str, Any]) -> None:
+    """Two threads on one session, and not a byte is lost: an echo of much more than fits the system's buffers."""
+    size, piece = 30_000_000, bytes(range(256)) * 1000
+    server = server_context(certificates)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def echo() -> None:
+            with server.wrap_socket(listener.accept()[0], server_side=True) as session:
+                while True:
+                    data = session.recv(65536)
+                    if not data:
+                        return
+                    session.sendall(data)
+
+        thread = threading.Thread(target=echo, daemon=True)
+        thread.start()
+        address = Address("localhost", listener.getsockname()[1])
+        transport = open_transport(address, trusting, Deadline(20))
+        received: List[bytes] = []
+
+        def read() -> None:
+            left = size
+            while left > 0:
+                transport.await_bytes(Deadline(30))
+                received.append(transport.receive())
+                left -= len(received[-1])
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+
+        def wait() -> None:
+            transport.await_room(Deadline(30), reading=False)
+
+        sent = 0
+        while sent < size:
+            data = piece[: size - sent]
+            transport.write(data, wait)
+            sent += len(data)
+        reader.join(60)
+        transport.close()
+        thread.join(20)
+        whole = b"".join(received)
+        assert len(whole) == size
+        assert whole == (piece * (size // len(piece) + 1))[:size]
+
+
+def test_several_addresses_of_the_name(
+    tls_peer: TLSPeer, trusting: Dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, ("127.0.0.1", 1), ("127.0.0.1", tls_peer.port))
+    connect(tls_peer, trusting)

@@ -1,0 +1,87 @@
+"""A scripted peer behind TLS, for what a real broker can't be made to do."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import warnings
+from pathlib import Path
+from typing import Optional
+
+from amqplib.wire.spec import AMQP_0_8, Dialect
+
+from .peer import Peer
+
+__all__ = ["TLSPeer", "only", "server_context"]
+
+
+def server_context(
+    certificates: Path,
+    name: str = "server",
+    version: Optional[ssl.TLSVersion] = None,
+    client: ssl.VerifyMode = ssl.CERT_NONE,
+) -> ssl.SSLContext:
+    """A server's context with the certificate of this name; a TLS `version` makes it speak no other."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / (name + ".pem"), certificates / (name + ".key"))
+    context.load_verify_locations(certificates / "ca.pem")
+    context.verify_mode = client
+    if version is not None:
+        only(context, version)
+    return context
+
+
+def only(context: ssl.SSLContext, version: ssl.TLSVersion) -> None:
+    """Have a context speak this version, however old it is."""
+    if version < ssl.TLSVersion.TLSv1_2:
+        context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        context.maximum_version = version
+        context.minimum_version = version
+
+
+class TLSPeer(Peer):
+    """A Peer whose accept() means a TLS handshake that succeeds."""
+
+    def __init__(self, context: ssl.SSLContext, dialect: Dialect = AMQP_0_8) -> None:
+        self.context = context
+        super().__init__(dialect=dialect)
+        self.address = "localhost:%d" % self.port
+
+    def _accept(self) -> None:
+        super()._accept()
+        plain = self._connected()
+        try:
+            self._client = self.context.wrap_socket(plain, server_side=True)
+        except ssl.SSLError as exc:
+            raise AssertionError("the TLS handshake failed: %s" % exc) from exc
+
+    def accept_plain(self) -> None:
+        """Take a connection, and leave its handshake to other steps."""
+        self.do(super()._accept)
+
+    def refuse(self) -> None:
+        """Take a connection whose TLS handshake is refused, on either side."""
+        self.do(self._refuse)
+
+    def _refuse(self) -> None:
+        super()._accept()
+        try:
+            encrypted = self.context.wrap_socket(self._connected(), server_side=True)
+            self._client = encrypted
+            # TLS 1.3: the client is through already, and may have said something; the refusal comes with the next read
+            encrypted.recv(1)
+        except (ssl.SSLError, ConnectionError):
+            pass
+        else:
+            raise AssertionError("the handshake was not refused")
+        self._close()
+
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes past the encryption."""
+        self.do(lambda: self._send_raw(data))
+
+    def _send_raw(self, data: bytes) -> None:
+        assert os.write(self._connected().fileno(), data) == len(data)
