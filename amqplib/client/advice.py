@@ -21,13 +21,14 @@ _KNOWN = (
     _Advice(
         541,
         ("transient_nonexcl_queues",),
-        "RabbitMQ 4.3 and later deny queues that are neither durable nor exclusive: declare it with durable=True, or, "
-        "for this connection only, with exclusive=True",
+        "RabbitMQ 4.3, and earlier ones that are configured so, deny queues that are neither durable nor exclusive: "
+        "declare it with durable=True, or, for this connection only, with exclusive=True",
     ),
     _Advice(
         540,
         ("prefetch_size",),
-        "RabbitMQ limits deliveries by their number only: basic_qos(0, prefetch_count, False)",
+        "no version of RabbitMQ has prefetch_size, it limits deliveries by their number only: "
+        "basic_qos(0, prefetch_count, False)",
     ),
     _Advice(
         540,
@@ -38,13 +39,15 @@ _KNOWN = (
     _Advice(
         540,
         ("active=false",),
-        "RabbitMQ has no channel.flow for clients: basic_qos(0, prefetch_count, False) limits what it delivers",
+        "RabbitMQ 3.3 and later have no channel.flow for clients: basic_qos(0, prefetch_count, False) limits what is "
+        "delivered",
     ),
     _Advice(
         406,
         ("delivery acknowledgement", "timed out"),
         "the broker's consumer_timeout (30 minutes unless set otherwise, RabbitMQ 3.8.15 and later) is the longest a "
-        "message may stay unacknowledged: acknowledge sooner, or have the queue declared with x-consumer-timeout",
+        "message may stay unacknowledged: acknowledge sooner, or, from 3.12 on, declare the queue with a longer "
+        "x-consumer-timeout, in milliseconds",
     ),
     _Advice(
         406,
@@ -87,8 +90,9 @@ def on_frame_max(server_properties: Dict[str, Any], frame_max: int) -> str:
     """Advice on a frame_max to be agreed on, '' where it will do."""
     if frame_max >= _FRAME_MIN or not _rabbitmq_is(server_properties, _LARGER_FRAMES):
         return ""
-    return "RabbitMQ 4.1 and later refuse a frame_max under 8192, and this one of %d with it; this is RabbitMQ %s" % (
-        (frame_max, server_properties.get("version"))
+    return (
+        "RabbitMQ 4.1 and later, and this one is %s, refuse a frame_max under 8192: %d was asked for; connect with "
+        "frame_max=8192 or more, or without" % (server_properties.get("version"), frame_max)
     )
 
 

@@ -364,7 +364,8 @@ class Channel(Publishing):
     def _basic_cancel(self, args: Tuple[str, bool]) -> None:
         """The server ended a consumer, as when its queue was deleted."""
         consumer_tag, nowait = args
-        LOGGER.warning("%s: the server cancelled consumer %r", self._where(), consumer_tag)
+        why = "its queue is gone or has moved, or (RabbitMQ 4.3) a message was unacknowledged for consumer_timeout"
+        LOGGER.warning("%s: the server cancelled consumer %r: most likely %s", self._where(), consumer_tag, why)
         self.callbacks.pop(consumer_tag, None)
         on_cancel = self._on_cancel.pop(consumer_tag, None)
         if not nowait:

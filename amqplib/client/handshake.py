@@ -256,6 +256,8 @@ class Handshake(AbstractChannel):
         """
         first = _SPOKEN.get(address)
         refusals: List[str] = []
+        kind: Optional[Type[ConnectionLostError]] = None
+        number: Optional[int] = None
         hint = ""
         for dialect in sorted(self._offered, key=lambda known: known is not first):
             connected = False
@@ -270,16 +272,22 @@ class Handshake(AbstractChannel):
                 if connected and not isinstance(exc, TLSError):
                     hint = what_answered(self._link.opening, bool(self._ssl), exc)
                 self._end("the handshake failed")
+                if refusals and isinstance(exc, AMQPTimeoutError):
+                    raise AMQPTimeoutError("%s%s; before that, AMQP %s" % (exc, hint, refusals[0])) from exc.__cause__
                 final = len(self._offered) == 1
                 refused = connected and _is_refusal(exc)
                 if not isinstance(exc, AMQPConnectionException) or final or not (refused or refusals):
                     raise explained(exc, hint) from exc.__cause__
                 refusals.append("%s: %s" % (dialect.name, exc.amqp_reply_text))
                 LOGGER.debug("%s: AMQP %s", address, refusals[-1])
+                if isinstance(exc, ConnectionLostError) and kind is not ProtocolVersionError:
+                    kind, number = type(exc), exc.errno  # the last one's, but what the server has said goes first
                 if not refused:
                     break
         text = "%s speaks no AMQP that is known here (%s)%s" % (str(address), "; ".join(refusals), hint)
-        raise ProtocolVersionError(0, text, errno=errno.EPROTONOSUPPORT)
+        if kind is None:
+            kind, number = ProtocolVersionError, errno.EPROTONOSUPPORT
+        raise kind(0, text, errno=number)
 
     def _connect(self, address: Address, dialect: Dialect, deadline: Deadline) -> None:
         """A fresh network connection, with nothing said on it."""
