@@ -71,6 +71,11 @@ RARE_PEERS = [
 #: The Debian suite that has a RabbitMQ of the series.
 SUITES = {"3.8": "bullseye", "3.10": "bookworm", "4.0": "trixie", "4.3": "forky"}
 
+_IMPATIENT = "consumer_timeout = 300\n"
+_REFUSING = _IMPATIENT + "deprecated_features.permit.transient_nonexcl_queues = false\n"
+#: The rabbitmq.conf of Brokers.strict(), by series.
+STRICT = {"3.10": _IMPATIENT, "4.0": _REFUSING, "4.3": _REFUSING}
+
 
 class Unavailable(Exception):
     """There is no such broker here; says why."""
@@ -163,14 +168,17 @@ def is_deselected(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
     peer = callspec.params.get("peer") if callspec is not None else None
     for marker in item.iter_markers("only"):
-        client, before = marker.kwargs.get("client"), marker.kwargs.get("before")
-        if peer and peer.series == BOX:
-            if marker.kwargs.get("rabbitmq"):
-                return True
-            before = None  # it does what RabbitMQ 3 does
-        if peer and client and not peer.client.endswith(client):
+        if peer is None:
+            continue
+        client, before, since = (marker.kwargs.get(name) for name in ("client", "before", "since"))
+        if client and not peer.client.endswith(client):
             return True
-        if peer and before and tuple(map(int, peer.series.split("."))) >= before:
+        if peer.series == BOX:  # it does what RabbitMQ 3 does
+            if since or marker.kwargs.get("rabbitmq"):
+                return True
+            continue
+        version = tuple(map(int, peer.series.split(".")))
+        if (before and version >= before) or (since and version < since):
             return True
     if not item.get_closest_marker("thorough") or switched_on("AMQPLIB_TEST_THOROUGH"):
         return False
@@ -182,7 +190,8 @@ def is_deselected(item: pytest.Item) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "only(client, before, rabbitmq, reason): true of this client, of brokers before a version, of RabbitMQ itself",
+        "only(client, before, since, rabbitmq, reason): true of this client, of brokers before a version, of RabbitMQ "
+        "since a version, of any RabbitMQ",
     )
     config.addinivalue_line("markers", "thorough: takes long, and finds the same on any broker; see tests/conftest.py")
     config.addinivalue_line("markers", "soak: proves reliability, in minutes; -m soak runs it, docs/reliability.txt")
@@ -237,6 +246,7 @@ class Brokers:
         self._nodes: Optional[Nodes] = None
         self._found: Dict[str, Union[Broker, Unavailable]] = {}
         self._mortals: Dict[str, Union[Node, Box]] = {}
+        self._strict: Dict[str, Node] = {}
 
     def shared(self, series: str) -> Broker:
         """The broker that tests share."""
@@ -262,6 +272,15 @@ class Brokers:
         node.wait_ready()
         return node
 
+    def strict(self, series: str) -> Node:
+        """A RabbitMQ with little patience (consumer_timeout), that refuses what later ones will."""
+        if series not in self._strict:
+            node = self._start(series, STRICT[series])
+            # else it looks once a minute
+            node.ctl("eval", "application:set_env(rabbit, channel_tick_interval, 200).")
+            self._strict[series] = node
+        return self._strict[series]
+
     def _box(self) -> Box:
         box = Box()
         self._stack.callback(box.end)
@@ -280,13 +299,13 @@ class Brokers:
                 raise Unavailable("%s, and %s" % (no_node, no_container)) from None
         return Broker(node.host, node.version, "a private node", ctl=node.ctl)
 
-    def _start(self, series: str) -> Node:
+    def _start(self, series: str, conf: str = "") -> Node:
         install = installation(series)
         if install is None:
             raise Unavailable("no RabbitMQ %s here (run tests/install_rabbitmq.sh %s)" % (series, SUITES[series]))
         if self._nodes is None:
             self._nodes = self._stack.enter_context(Nodes())
-        return self._nodes.start(install)
+        return self._nodes.start(install, conf)
 
 
 def pytest_report_header(config: pytest.Config) -> List[str]:
@@ -363,5 +382,14 @@ def mortal(peer: Peer, brokers: Brokers) -> Union[Node, Box]:
     """A node that the test may stop, kill and freeze."""
     try:
         return brokers.mortal(peer.series)
+    except Unavailable as exc:
+        give_up(str(exc))
+
+
+@pytest.fixture
+def strict(peer: Peer, brokers: Brokers) -> Node:
+    """A RabbitMQ that bears with less: see Brokers.strict()."""
+    try:
+        return brokers.strict(peer.series)
     except Unavailable as exc:
         give_up(str(exc))

@@ -280,23 +280,6 @@ def test_alternate_exchange(ch: Channel, queue: str, names: Names) -> None:
     assert get(ch, queue).body == "stray"
 
 
-@pytest.mark.parametrize(
-    ("call", "advice"),
-    [
-        (lambda ch: ch.basic_qos(5, 0, False), "basic_qos(0, prefetch_count, False)"),
-        (lambda ch: ch.flow(False), "basic_qos(0, prefetch_count, False)"),
-        (lambda ch: ch.basic_publish(Message("x"), immediate=True) or ch.wait(timeout=20), "mandatory=True"),
-    ],
-    ids=["prefetch_size", "flow", "immediate"],
-)
-def test_refusals_say_what_to_write(connect: Connect, call: Any, advice: str) -> None:
-    conn = connect()
-    with pytest.raises(AMQPConnectionException) as caught:
-        call(conn.channel())
-    assert caught.value.amqp_reply_code == 540
-    assert advice in str(caught.value)
-
-
 def test_a_ticket_and_recovery(ch: Channel, queue: str) -> None:
     assert isinstance(ch.access_request("/data", read=True), int)
     ch.basic_publish(Message("x"), routing_key=queue)
