@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+import threading
 import time
+from contextlib import ExitStack
 from typing import Iterator, List
 
 import pytest
@@ -13,7 +17,7 @@ from amqplib.client import handshake
 from amqplib.wire.protocol import Sender
 from amqplib.wire.spec import AMQP_0_9_1
 
-from .peer import HEADER, Peer, method
+from .peer import HEADER, PATIENCE, Peer, method
 
 HEADER_0_9_1 = b"AMQP\x00\x00\x09\x01"
 
@@ -219,3 +223,79 @@ def test_heartbeats(peer: Peer) -> None:
     assert conn.heartbeat == 1
     with pytest.raises(amqp.ConnectionLostError, match="silent for"):
         conn.wait()
+
+
+def test_both_fail_each_in_its_way(peer: Peer) -> None:
+    """The kind of the error and its errno are the later one's, unless the server has said what it is."""
+    refuse(peer, "close")
+    peer.accept()
+    peer.expect_bytes(HEADER_0_9_1)
+    peer.send_bytes(b"\x01\0\0\0\0\0\4\0\x0a\0\x0b!")  # a frame without its end
+    peer.drain()
+    with pytest.raises(amqp.ConnectionLostError, match=r"0-8: .*without a word; 0-9-1: ") as caught:
+        amqp.Connection(peer.address)
+    assert not isinstance(caught.value, amqp.ProtocolVersionError)
+
+
+def test_both_are_closed(peer: Peer) -> None:
+    """As by a proxy that has no broker: that is a lost connection, with the errno of one."""
+    for header in (HEADER, HEADER_0_9_1):
+        peer.accept()
+        peer.expect_bytes(header)
+        peer.reset()
+    with pytest.raises(amqp.ConnectionLostError, match=r"0-8: .*; 0-9-1: ") as caught:
+        amqp.Connection(peer.address)
+    assert not isinstance(caught.value, amqp.ProtocolVersionError)
+    assert caught.value.errno == errno.ECONNRESET
+
+
+def test_the_second_one_has_no_answer(peer: Peer) -> None:
+    refuse(peer, "header")
+    peer.accept()
+    peer.expect_bytes(HEADER_0_9_1)
+    peer.expect_end()
+    with pytest.raises(amqp.AMQPTimeoutError, match=r"before that, AMQP 0-8: .*refused"):
+        amqp.Connection(peer.address, connect_timeout=0.3)
+
+
+def test_many_at_once() -> None:
+    """Each finds out for itself, or from another."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        address = "127.0.0.1:%d" % listener.getsockname()[1]
+        threading.Thread(target=_refuse_0_8, args=(listener, 2 * 16), daemon=True).start()
+        found: List[str] = []
+
+        def connect() -> None:
+            try:
+                amqp.Connection(address, connect_timeout=PATIENCE)
+            except amqp.AuthenticationError:  # it spoke 0-9-1 as far as that
+                found.append("0-9-1")
+
+        threads = [threading.Thread(target=connect) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert found == ["0-9-1"] * 16
+
+
+def _refuse_0_8(listener: socket.socket, connections: int) -> None:
+    """A broker of today that lets nobody in."""
+    for _ in range(connections):
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        threading.Thread(target=_serve, args=(client,), daemon=True).start()
+
+
+def _serve(client: socket.socket) -> None:
+    with client:
+        if client.recv(8) == HEADER_0_9_1:
+            client.sendall(start())
+            client.recv(10000)
+            client.sendall(_sender.method(0, AMQP_0_9_1["connection.close"], (403, "not you", 10, 11)))
+            client.recv(10000)
+        else:
+            client.sendall(b"AMQP\x03\x01\x00\x00")
