@@ -441,7 +441,7 @@ class Session:
         self._close(reply_code, shortened("%s - %s" % (REPLY_NAMES[reply_code], text)), 0, 0)
 
     def _malformed(self, error: PeerError) -> None:
-        sig = error.sig if error.sig[0] else (0, 0)
+        sig = self.dialect.ids(error.sig)
         self._close(error.reply_code, shortened("%s - %s" % (REPLY_NAMES[error.reply_code], error)), *sig)
 
     def _close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:

@@ -210,7 +210,7 @@ class Link(Reading):
         """The peer broke the protocol: tell it so, with the code that AMQP has for it, and end."""
         if not isinstance(error, ProtocolHeaderReceived):
             close = self.dialect["connection.close"]
-            class_id, method_id = error.sig
+            class_id, method_id = self.dialect.ids(error.sig)
             # it is over either way, and for this reason
             with suppress(AMQPTimeoutError, ConnectionLostError, NestedCallError):
                 self.send(0, close, (error.reply_code, str(error)[:120], class_id, method_id), Deadline(_AT_ONCE))

@@ -192,6 +192,11 @@ class Dialect:
         method = self.by_key.get(class_id << 16 | method_id)
         return method.sig if method else (class_id, method_id)
 
+    def ids(self, sig: Sig) -> Tuple[int, int]:
+        """The ids on the wire of the method that programs know by this signature; (0, 0) where there is none."""
+        key = next((method.key for method in self.by_name.values() if method.sig == sig), 0)
+        return key >> 16, key & 0xFFFF
+
     def __getitem__(self, name: str) -> Method:
         return self.by_name[name]
 

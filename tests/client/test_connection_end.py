@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, List
 import pytest
 
 import amqplib.client_0_8 as amqp
+import amqplib.client_0_9_1 as amqp91
 from tests.wire.helpers import frame, octets
 
 from .peer import Peer, content, method
@@ -305,3 +306,20 @@ def test_an_exception_in_a_with_block_is_not_masked(peer: Peer) -> None:
     with pytest.raises(KeyError, match="mine"), conn, conn.channel():
         raise KeyError("mine")
     assert_closed(conn)
+
+
+@pytest.mark.parametrize(("method_id", "name"), [(60, "connection.blocked"), (50, "connection.close")])
+def test_a_broken_method_is_named_by_its_ids_on_the_wire(
+    newer_peer: Peer, newer_conn: amqp91.Connection, method_id: int, name: str
+) -> None:
+    """Programs know these methods by other ids, (10, -60) and (10, 60), and the broker does not."""
+    seen: List[bytes] = []
+    newer_peer.send_bytes(frame(1, 0, bytes((0, 10, 0, method_id))))
+    newer_peer.do(lambda: seen.append(newer_peer._frame("connection.close")[2]))
+    newer_peer.expect_end()
+    with pytest.raises(amqp91.ConnectionLostError, match=name) as caught:
+        newer_conn.drain_events(timeout=10)
+    assert caught.value.amqp_reply_code == 502
+    newer_peer.finish()
+    assert seen[0].startswith(bytes((0, 10, 0, 50, 502 >> 8, 502 & 0xFF)))
+    assert seen[0].endswith(bytes((0, 10, 0, method_id)))

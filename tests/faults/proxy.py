@@ -201,8 +201,9 @@ class Pair:
 class Door:
     """A port to connect to. Its attributes may be changed at any time, from any thread."""
 
-    def __init__(self, proxy: Proxy, up: Optional[Fault], down: Optional[Fault]) -> None:
+    def __init__(self, proxy: Proxy, up: Optional[Fault], down: Optional[Fault], target: Target) -> None:
         self._proxy = proxy
+        self.target = target
         #: What every connection suffers.
         self.up = up
         self.down = down
@@ -271,12 +272,12 @@ class Proxy:
         self._bell.close()
         self._ring.close()
 
-    def door(self, up: Optional[Fault] = None, down: Optional[Fault] = None) -> Door:
-        """A new port, whose connections all suffer these."""
+    def door(self, up: Optional[Fault] = None, down: Optional[Fault] = None, target: Optional[Target] = None) -> Door:
+        """A new port, whose connections all suffer these; to a target of its own, if need be."""
         for fault in (up, down):
             if fault and fault.kind not in FAULTS:
                 raise ValueError("there is no fault %r" % fault.kind)
-        door = Door(self, up, down)
+        door = Door(self, up, down, target or self._target)
         self._ask(lambda: self._open_door(door))
         return door
 
@@ -342,11 +343,11 @@ class Proxy:
             reset(client)
             return
         try:
-            if isinstance(self._target, tuple):
-                server = socket.create_connection(self._target, 2)
+            if isinstance(door.target, tuple):
+                server = socket.create_connection(door.target, 2)
                 server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             else:
-                server = self._target()
+                server = door.target()
         except OSError:
             reset(client)
             return

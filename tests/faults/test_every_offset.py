@@ -50,7 +50,9 @@ class Stage:
 
     def play(self, case: Case, within: float, may_end_well: bool = False, **options: Any) -> Optional[str]:
         """Run the session with this fault; what is wrong with how it went. No call may take longer than `within`."""
-        door = self.proxy.door(**{case.way: case.fault})
+        door = self.proxy.door(
+            up=case.fault if case.way == "up" else None, down=case.fault if case.way == "down" else None
+        )
         calls = Calls(self.clock, within)
         options = {"protocol": self.protocol, "heartbeat": 0, **options}
         session = Session(self.amqp, door.host, calls, **options)

@@ -108,6 +108,14 @@ def test_the_signature_of_ids_on_the_wire() -> None:
 
 
 @pytest.mark.parametrize("dialect", [AMQP_0_8, AMQP_0_9_1], ids=repr)
+def test_the_ids_of_a_signature(dialect: Dialect) -> None:
+    for method in dialect.by_name.values():
+        assert dialect.ids(method.sig) == (method.key >> 16, method.key & 0xFFFF)
+        assert dialect.sig(*dialect.ids(method.sig)) == method.sig
+    assert dialect.ids((0, 0)) == (0, 0)
+
+
+@pytest.mark.parametrize("dialect", [AMQP_0_8, AMQP_0_9_1], ids=repr)
 def test_keys_do_not_collide(dialect: Dialect) -> None:
     assert len(dialect.by_key) == len(dialect.by_name)
     assert all(dialect.by_key[method.key] is method for method in dialect.by_name.values())
