@@ -185,6 +185,8 @@ class Reading(Routes):
             if self.receiver.error:
                 self.control = True
             return True
+        except ConnectionLostError:
+            raise  # there was nothing
         except BaseException as exc:  # Ctrl-C between the socket and the queues: bytes would be missing
             self._note(exc)
             raise

@@ -9,6 +9,7 @@
 The names, arguments and defaults are those of amqplib 1.0.
 """
 
+from ..client.stats import Stats
 from .basic_message import Message
 from .channel import Channel
 from .connection import Connection
@@ -45,6 +46,7 @@ __all__ = [
     "Message",
     "NestedCallError",
     "ProtocolVersionError",
+    "Stats",
     "TLSError",
     "UnconfirmedError",
 ]

@@ -23,6 +23,7 @@ from ..client.exceptions import (
     TLSError,
     UnconfirmedError,
 )
+from ..client.stats import Stats
 from .connection import Connection
 from .message import Message
 
@@ -42,6 +43,7 @@ __all__ = [
     "Message",
     "NestedCallError",
     "ProtocolVersionError",
+    "Stats",
     "TLSError",
     "UnconfirmedError",
 ]

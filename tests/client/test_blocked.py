@@ -1,0 +1,189 @@
+"""Proves what happens while the broker takes no publishes (connection.blocked): what waits, raises, and is told."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, List
+
+import pytest
+
+import amqplib.client_0_9_1 as amqp
+
+from .peer import PATIENCE, Peer
+
+MESSAGE = ({"content_encoding": "UTF-8"}, b"x")
+
+
+def connect(peer: Peer, **options: Any) -> amqp.Connection:
+    peer.welcome()
+    return amqp.Connection(peer.address, heartbeat=0, **options)
+
+
+def open_channel(peer: Peer, conn: amqp.Connection) -> amqp.Channel:
+    peer.open_channel()
+    return conn.channel()
+
+
+def block(peer: Peer, conn: amqp.Connection) -> None:
+    peer.send("connection.blocked", "low on memory", channel=0)
+    conn.wait(timeout=PATIENCE)
+
+
+@pytest.fixture
+def told() -> List[str]:
+    return []
+
+
+def part(peer: Peer, conn: amqp.Connection) -> None:
+    peer.part()
+    conn.close()
+
+
+def test_publishing_raises_at_once(newer_peer: Peer) -> None:
+    conn = connect(newer_peer, blocked_timeout=0)
+    ch = open_channel(newer_peer, conn)
+    block(newer_peer, conn)
+    with pytest.raises(amqp.ConnectionBlockedError, match=r"nothing was published; .* blocked .* low on memory"):
+        ch.basic_publish(amqp.Message("x"))
+    assert ch.is_open
+    part(newer_peer, conn)
+
+
+def test_publishing_waits_for_a_time(newer_peer: Peer) -> None:
+    conn = connect(newer_peer, blocked_timeout=0.2)
+    ch = open_channel(newer_peer, conn)
+    block(newer_peer, conn)
+    begun = time.monotonic()
+    with pytest.raises(amqp.AMQPTimeoutError):
+        ch.basic_publish(amqp.Message("x"))
+    assert time.monotonic() - begun < PATIENCE
+    part(newer_peer, conn)
+
+
+def test_publishing_goes_on_when_it_may(newer_peer: Peer) -> None:
+    conn = connect(newer_peer, blocked_timeout=PATIENCE)
+    ch = open_channel(newer_peer, conn)
+    block(newer_peer, conn)
+    newer_peer.do(lambda: time.sleep(0.1))
+    newer_peer.send("connection.unblocked", channel=0)
+    newer_peer.expect_content("basic.publish", message=MESSAGE)
+    ch.basic_publish(amqp.Message("x"))
+    assert conn.blocked is None
+    part(newer_peer, conn)
+
+
+def publish_until(ch: amqp.Channel) -> None:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        ch.basic_publish(amqp.Message("x"))
+        time.sleep(0.02)
+
+
+def test_a_program_that_only_publishes_notices(newer_peer: Peer, told: List[str]) -> None:
+    conn = connect(newer_peer, blocked_timeout=0, on_blocked=told.append)
+    ch = open_channel(newer_peer, conn)
+    newer_peer.expect_content("basic.publish", message=MESSAGE)
+    ch.basic_publish(amqp.Message("x"))
+    newer_peer.send("connection.blocked", "low on disk", channel=0)
+    newer_peer.drain()
+    with pytest.raises(amqp.ConnectionBlockedError, match="low on disk"):
+        publish_until(ch)
+    assert told == ["low on disk"]
+    conn._end("enough")
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_what_is_told_may_use_the_connection(newer_peer: Peer, confirmed: bool) -> None:
+    """It is called where no lock is held: calls, publishes, whatever."""
+    answers: List[Any] = []
+    conn = connect(newer_peer, blocked_timeout=PATIENCE)
+    ch = open_channel(newer_peer, conn)
+    if confirmed:
+        newer_peer.answer("confirm.select", "confirm.select_ok")
+        ch.confirm_select()
+
+    def unblocked() -> None:
+        answers.append(ch.queue_purge("q"))
+        ch.basic_publish(amqp.Message("x"))
+
+    conn.on_blocked = lambda reason: answers.append(ch.queue_purge("q"))
+    conn.on_unblocked = unblocked
+    newer_peer.send("connection.blocked", "low on memory", channel=0)
+    newer_peer.answer("queue.purge", "queue.purge_ok", 1)
+    conn.wait(timeout=PATIENCE)
+    newer_peer.send("connection.unblocked", channel=0)
+    newer_peer.expect_content("basic.publish", message=MESSAGE)
+    newer_peer.answer("queue.purge", "queue.purge_ok", 2)
+    newer_peer.expect_content("basic.publish", message=MESSAGE)  # that of unblocked()
+    ch.basic_publish(amqp.Message("x"))
+    assert answers == [1, 2]
+    part(newer_peer, conn)
+
+
+def test_what_is_told_after_a_call(newer_peer: Peer, told: List[str]) -> None:
+    conn = connect(newer_peer, on_blocked=told.append, on_unblocked=lambda: told.append("again"))
+    ch = open_channel(newer_peer, conn)
+    newer_peer.expect("queue.purge")
+    newer_peer.send("connection.blocked", "low on memory", channel=0)
+    newer_peer.send("connection.unblocked", channel=0)
+    newer_peer.send("queue.purge_ok", 1)
+    assert ch.queue_purge("q") == 1
+    while len(told) < 2:  # the answer may have come before
+        newer_peer.answer("queue.purge", "queue.purge_ok", 1)
+        ch.queue_purge("q")
+    assert told == ["low on memory", "again"]
+    part(newer_peer, conn)
+
+
+def test_what_is_told_raises(newer_peer: Peer) -> None:
+    """It comes out of wait(), and nothing is the worse for it."""
+
+    def raise_it(reason: str) -> None:
+        raise KeyError(reason)
+
+    conn = connect(newer_peer, on_blocked=raise_it)
+    newer_peer.send("connection.blocked", "low on memory", channel=0)
+    with pytest.raises(KeyError, match="low on memory"):
+        conn.wait(timeout=PATIENCE)
+    newer_peer.send("connection.unblocked", channel=0)
+    conn.wait(timeout=PATIENCE)
+    part(newer_peer, conn)
+
+
+def test_an_answer_is_waited_for_longer(newer_peer: Peer) -> None:
+    """The broker does not answer while it blocks; that time does not count as its fault."""
+    conn = connect(newer_peer, reply_timeout=0.3, blocked_timeout=PATIENCE)
+    ch = open_channel(newer_peer, conn)
+    block(newer_peer, conn)
+    newer_peer.expect("queue.purge")
+    newer_peer.do(lambda: time.sleep(0.8))
+    newer_peer.send("connection.unblocked", channel=0)
+    newer_peer.send("queue.purge_ok", 1)
+    assert ch.queue_purge("q") == 1
+    part(newer_peer, conn)
+
+
+def test_but_not_for_ever(newer_peer: Peer) -> None:
+    conn = connect(newer_peer, reply_timeout=0.1, blocked_timeout=0.3)
+    ch = open_channel(newer_peer, conn)
+    block(newer_peer, conn)
+    newer_peer.expect("queue.purge")
+    newer_peer.expect("channel.close")
+    begun = time.monotonic()
+    with pytest.raises(amqp.AMQPTimeoutError, match=r"no Channel\.queue_purge_ok .* the broker has blocked"):
+        ch.queue_purge("q")
+    assert time.monotonic() - begun >= 0.35
+    part(newer_peer, conn)
+
+
+def test_a_timeout_of_the_callers_own_holds(newer_peer: Peer) -> None:
+    conn = connect(newer_peer, blocked_timeout=None)
+    open_channel(newer_peer, conn)
+    block(newer_peer, conn)
+    newer_peer.expect("connection.close", channel=0)
+    newer_peer.expect_end()
+    begun = time.monotonic()
+    with pytest.raises(amqp.AMQPTimeoutError, match="the broker has blocked the connection"):
+        conn.close(timeout=0.2)
+    assert time.monotonic() - begun < PATIENCE
+    assert conn.transport is None

@@ -1,0 +1,288 @@
+"""Proves that a signal handler, or a __del__, can call the library whatever its thread is in the middle of.
+
+While the thread waits, it works, as closing the connection at SIGTERM has to. In the middle of sending or taking in it
+cannot, and an error says so: waiting for what was interrupted would take for ever.
+
+The handler is called where a signal would have it called, by a function put in the way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any, Callable, Iterator, List, Optional
+
+import pytest
+
+import amqplib.client_0_8 as amqp
+import amqplib.client_0_9_1 as amqp91
+
+from .peer import PATIENCE, Peer
+
+
+@contextlib.contextmanager
+def handling(handler: Callable[[], Any]) -> Iterator[Callable[[], None]]:
+    """Have a signal handled; what is given sends it to this thread, once."""
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def handle(number: int, at: Optional[FrameType]) -> None:
+        handler()
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        yield lambda: signal.pthread_kill(main, signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def until_it_waits() -> None:
+    """What was sent has been read here; a moment later the sender is behind it."""
+    time.sleep(0.2)
+
+
+def test_closing_the_connection_while_it_waits(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> None:
+    """As programs do at SIGTERM."""
+    with handling(conn.close) as send_signal:
+        peer.do(send_signal)
+        peer.part()
+        with pytest.raises(amqp.ConnectionLostError, match="closed by this program"):
+            ch.wait()
+
+
+def test_ending_a_consumer_while_it_waits(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> None:
+    """What came meanwhile for the wait that was interrupted is not forgotten."""
+    got: List[Any] = []
+    ch.callbacks["tag"] = got.append
+    with handling(lambda: ch.basic_cancel("other")) as send_signal:
+        peer.do(send_signal)
+        peer.expect("basic.cancel")
+        peer.send_content("basic.deliver", "tag", 1, False, "", "")
+        peer.send("basic.cancel_ok", "other")
+        ch.wait(timeout=PATIENCE)
+    assert len(got) == 1
+
+
+def test_a_call_in_the_middle_of_one_on_another_channel(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> None:
+    peer.open_channel(2)
+    other = conn.channel()
+    answers: List[Any] = []
+    with handling(lambda: answers.append(other.queue_purge("q"))) as send_signal:
+        peer.expect("queue.purge")
+        peer.do(until_it_waits)
+        peer.do(send_signal)
+        peer.expect("queue.purge", channel=2)
+        peer.send("queue.purge_ok", 1)
+        peer.send("queue.purge_ok", 2, channel=2)
+        assert ch.queue_purge("q") == 1
+    assert answers == [2]
+
+
+def test_a_call_in_the_middle_of_one_on_the_same_channel(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> None:
+    refused: List[str] = []
+    handled = threading.Event()
+
+    def call() -> None:
+        with pytest.raises(amqp.NestedCallError) as caught:
+            ch.queue_purge("q")
+        refused.append(str(caught.value))
+        handled.set()
+
+    def await_handled() -> None:
+        assert handled.wait(PATIENCE)
+
+    with handling(call) as send_signal:
+        peer.expect("queue.purge")
+        peer.do(until_it_waits)
+        peer.do(send_signal)
+        peer.do(await_handled)
+        peer.send("queue.purge_ok", 1)
+        assert ch.queue_purge("q") == 1
+    assert "in the middle of waiting for Channel.queue_purge_ok in the same thread" in refused[0]
+
+
+def everything_refused(conn: amqp.Connection, calls: List[Callable[[], Any]]) -> List[str]:
+    said = []
+    for call in calls:
+        with pytest.raises(amqp.NestedCallError) as caught:
+            call()
+        assert isinstance(caught.value, RuntimeError)
+        said.append(str(caught.value))
+    return said
+
+
+def test_in_the_middle_of_sending(
+    peer: Peer, conn: amqp.Connection, ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer.open_channel(2)
+    other = conn.channel()
+    link, said = conn._link, []
+    assert conn.transport is not None
+    write = conn.transport.write
+
+    def interrupted(*args: Any) -> int:
+        monkeypatch.undo()
+        said.extend(
+            everything_refused(conn, [lambda: ch.basic_publish(amqp.Message("x")), lambda: other.queue_purge("q")])
+        )
+        return write(*args)
+
+    monkeypatch.setattr(conn.transport, "write", interrupted)
+    peer.expect("basic.ack", 1, False)
+    ch.basic_ack(1)
+    assert all("in the middle of sending in the same thread" in text for text in said)
+    peer.answer("queue.purge", "queue.purge_ok", 2, channel=2)
+    assert other.queue_purge("q") == 2
+    assert link._mid_write is False
+
+
+def test_in_the_middle_of_taking_in(
+    peer: Peer, conn: amqp.Connection, ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sending is possible then; waiting for an answer is not, and the answer may come when nobody waits for it."""
+    peer.open_channel(2)
+    other = conn.channel()
+    assert conn.transport is not None
+    receive, said = conn.transport.receive, []
+
+    def interrupted() -> bytes:
+        monkeypatch.undo()
+        other.basic_ack(1)
+        said.extend(everything_refused(conn, [lambda: other.queue_purge("q")]))
+        return receive()
+
+    monkeypatch.setattr(conn.transport, "receive", interrupted)
+    ch.callbacks["tag"] = lambda msg: None
+    peer.send_content("basic.deliver", "tag", 1, False, "", "")
+    peer.expect("basic.ack", 1, False, channel=2)
+    peer.expect("queue.purge", channel=2)
+    peer.expect("channel.close", channel=2)
+    ch.wait()
+    assert "in the middle of receiving in the same thread" in said[0]
+    assert not other.is_open
+    assert ch.is_open
+
+
+@pytest.mark.parametrize("attribute", ["receive", "write"])
+def test_closing_the_connection_then(
+    peer: Peer, conn: amqp.Connection, ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch, attribute: str
+) -> None:
+    """It is over, without the server's agreement; nobody waits for ever."""
+    original = getattr(conn.transport, attribute)
+
+    def interrupted(*args: Any) -> Any:
+        monkeypatch.undo()
+        everything_refused(conn, [conn.close])
+        return original(*args)
+
+    monkeypatch.setattr(conn.transport, attribute, interrupted)
+    peer.send_content("basic.deliver", "tag", 1, False, "", "")
+    peer.drain()
+    call = ch.wait if attribute == "receive" else lambda: ch.basic_publish(amqp.Message("x"))
+    with pytest.raises(amqp.ConnectionLostError, match=r"NestedCallError came while|closed by this program"):
+        call()
+    assert conn.transport is None
+
+
+def test_publishing_in_the_middle_of_a_counted_publish(
+    newer_peer: Peer, newer_conn: amqp91.Connection, newer: amqp91.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server would count them in another order."""
+    newer_peer.answer("confirm.select", "confirm.select_ok")
+    newer.confirm_select()
+    emit, said = newer._emit, []
+
+    def interrupted(*args: Any) -> None:
+        monkeypatch.undo()
+        with pytest.raises(amqp91.NestedCallError) as caught:
+            newer.basic_publish(amqp91.Message("nested"))
+        said.append(str(caught.value))
+        emit(*args)
+
+    monkeypatch.setattr(newer, "_emit", interrupted)
+    newer_peer.expect_content("basic.publish", message=({"content_encoding": "UTF-8"}, b"outer"))
+    assert newer.basic_publish(amqp91.Message("outer")) == 1
+    newer_peer.expect_content("basic.publish", message=({"content_encoding": "UTF-8"}, b"next"))
+    assert newer.basic_publish(amqp91.Message("next")) == 2
+    assert "in the middle of publishing" in said[0]
+    assert list(newer.unconfirmed) == [1, 2]
+
+
+def test_an_exception_in_the_middle_of_a_counted_publish(
+    newer_peer: Peer, newer_conn: amqp91.Connection, newer: amqp91.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows whether the server will count it: the channel is over, so that no confirm is for another message."""
+    newer_peer.answer("confirm.select", "confirm.select_ok")
+    newer.confirm_select()
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(newer, "_emit", interrupted)
+    newer_peer.expect("channel.close")
+    with pytest.raises(KeyboardInterrupt):
+        newer.basic_publish(amqp91.Message("x"))
+    assert not newer.is_open
+    assert list(newer.unconfirmed) == [1]
+
+
+def test_an_exception_while_a_batch_is_being_sent(
+    peer: Peer, ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows whether it went."""
+
+    def interrupted(*args: Any, **kwargs: Any) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    peer.expect("channel.close")
+    batch = ch.batch()
+    batch.__enter__()
+    ch.basic_publish(amqp.Message("x"))
+    monkeypatch.setattr(ch._link, "send_raw", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        batch.__exit__(None, None, None)
+    assert not ch.is_open
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_an_exception_between_the_socket_and_the_queues(
+    peer: Peer, conn: amqp.Connection, ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """What was read is lost, or may be: nothing can be believed any more, so the connection is over."""
+    assert conn.transport is not None
+    receive = conn.transport.receive
+
+    def interrupted() -> bytes:
+        if not before:
+            receive()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(conn.transport, "receive", interrupted)
+    peer.send_content("basic.deliver", "tag", 1, False, "", "")
+    peer.expect_end()
+    with pytest.raises(KeyboardInterrupt):
+        ch.wait()
+    with pytest.raises(amqp.ConnectionLostError, match="KeyboardInterrupt came while data was being passed on"):
+        ch.wait()
+
+
+def test_a_leader_that_goes_without_a_word(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> None:
+    """As an exception can have it: those who waited for it look again."""
+    link = conn._link
+    link._leader = -1
+    found: List[str] = []
+    thread = threading.Thread(
+        target=lambda: found.append(link.wait_for(lambda: "it" if link.bytes_in > seen else None))
+    )
+    seen = link.bytes_in
+    thread.start()
+    while not link._followers:
+        pass
+    link._leader = None
+    peer.send_content("basic.deliver", "tag", 1, False, "", "")
+    thread.join(PATIENCE)
+    assert found == ["it"]
