@@ -172,10 +172,11 @@ class Link(Reading):
                 raise ConnectionLostError(0, "the peer broke the protocol: %s" % self.receiver.error)
             until = self.patience.put_off(deadline).sooner(self.patience.put_off(stall))
             readable, writable = self.transport.await_room(until.sooner(Deadline(LOOK_EVERY)), self._leader is None)
+            self._attended = time.monotonic()
             if readable:
                 self._look()
             elif self._leader is None:
-                self._check_silence(0.0)
+                self._check_silence()
             if writable:
                 return
             if until.expired() or (own is not None and time.monotonic() - stall.began >= own):

@@ -133,7 +133,7 @@ class Reading(Routes):
                     raise self._nothing_came(own)
                 if deadline.expired():
                     raise self._nothing_came(deadline.seconds)
-                self._check_silence(away)
+                self._check_silence()
             return came
         except ConnectionLostError as exc:
             self._note(exc, self._away(away))
@@ -156,19 +156,12 @@ class Reading(Routes):
         """Seconds since something last came."""
         return time.monotonic() - self._heard
 
-    def _check_silence(self, away: float) -> None:
+    def _check_silence(self) -> None:
         """A peer that has been silent for two heartbeat intervals is lost (0-9-1, section 4.2.7)."""
         silent = time.monotonic() - self._heard
         if self.heartbeat and silent >= 2 * self.heartbeat:
-            text = "the peer has been silent for %.1f s, with a heartbeat of %d s agreed on%s"
-            text %= silent, self.heartbeat, self._away(away)
+            text = "the peer has been silent for %.1f s, with a heartbeat of %d s agreed on" % (silent, self.heartbeat)
             raise ConnectionLostError(0, text, errno=errno.ETIMEDOUT)
-
-    def _away(self, seconds: float) -> str:
-        """What to say of a program that has had no eye on the connection: it may be the reason."""
-        if not self.heartbeat or seconds <= self.heartbeat:
-            return ""
-        return "; this program had been busy elsewhere for %.1f s, with a heartbeat of %d s" % (seconds, self.heartbeat)
 
     def _take_in(self) -> bool:
         """Read what has come, and pass it on; False when nothing has."""
@@ -213,7 +206,7 @@ class Reading(Routes):
         now = time.monotonic()
         self._look_at = now + LOOK_EVERY
         if not self._look() and self._leader is None:
-            self._check_silence(now - self._attended)
+            self._check_silence()
         self._attended = now
 
     def _handle_control(self) -> None:

@@ -253,10 +253,18 @@ class Routes:
         if self._leader is None:
             self.transport.close()
 
-    def _note(self, exc: BaseException, hint: str = "") -> None:
+    def _away(self, seconds: float) -> str:
+        """What to say of a program that has had no eye on the connection: it may be the reason."""
+        if not self.heartbeat or seconds <= self.heartbeat:
+            return ""
+        return "; this program had been busy elsewhere for %.1f s, with a heartbeat of %d s" % (seconds, self.heartbeat)
+
+    def _note(self, exc: BaseException, hint: Optional[str] = None) -> None:
         """Keep why the link is over, unless a reason is known already."""
         if self.failure is None:
             if isinstance(exc, ConnectionLostError):
+                if hint is None:
+                    hint = self._away(time.monotonic() - self._attended) if self._leader is None else ""
                 self.failure = Failure(type(exc), exc.amqp_reply_code, exc.amqp_reply_text + hint, errno=exc.errno)
             else:
                 text = "given up: %s came while data was being passed on" % type(exc).__name__
