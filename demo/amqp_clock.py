@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, installed or not
 
 import amqplib.client_0_8 as amqp
-from demo.options import connection_arguments, parser
+from demo.options import connection_arguments, number, parser, run
 
 EXCHANGE = "clock"
 
@@ -32,7 +32,7 @@ def main() -> None:
     """Publish for ever, or --count times."""
     p = parser("Publish the time to the topic exchange 'clock', on the minute.")
     p.add_argument("--every", type=float, default=60, metavar="SECONDS", help="interval (default: %(default)s)")
-    p.add_argument("--count", type=int, default=0, metavar="N", help="end after N messages (default: never)")
+    p.add_argument("--count", type=number, default=0, metavar="N", help="end after N messages (default: never)")
     options = p.parse_args()
     if options.every <= 0:
         p.error("--every takes a number of seconds above 0")
@@ -49,7 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(run(main))

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, installed or not
 
 import amqplib.client_0_8 as amqp
-from demo.options import connection_arguments, parser
+from demo.options import connection_arguments, parser, run
 
 
 def show(msg: amqp.Message) -> None:
@@ -45,7 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(run(main))

@@ -1,14 +1,16 @@
-"""The command line options that the demos share."""
+"""What the demos share: the command line options, and how they end."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any, Dict
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """A parser that knows how to say where the broker is and who we are."""
-    p = argparse.ArgumentParser(description=description)
+def connection_options() -> argparse.ArgumentParser:
+    """A parser, to be the parent of others, that knows how to say where the broker is and who we are."""
+    p = argparse.ArgumentParser(add_help=False)
     p.add_argument("--host", default="localhost", help="AMQP server, NAME or NAME:PORT (default: %(default)s)")
     p.add_argument("-u", "--userid", default="guest", help="userid to log in as (default: %(default)s)")
     p.add_argument("-p", "--password", default="guest", help="password to log in with (default: %(default)s)")
@@ -16,7 +18,32 @@ def parser(description: str) -> argparse.ArgumentParser:
     return p
 
 
+def parser(description: str) -> argparse.ArgumentParser:
+    """A parser that knows these."""
+    return argparse.ArgumentParser(description=description, parents=[connection_options()])
+
+
+def number(text: str) -> int:
+    """An argument that is a number of things."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError("%r is not a number of 0 or more" % text)
+    return int(text)
+
+
 def connection_arguments(options: argparse.Namespace) -> Dict[str, Any]:
     """What the options say, as arguments of Connection."""
     names = ("host", "userid", "password", "ssl")
     return {name: getattr(options, name) for name in names}
+
+
+def run(main: Callable[[], Optional[int]]) -> int:
+    """The exit code of main(); an error is said in one line."""
+    import amqplib.client_0_9_1 as amqp  # not above: the demos put their checkout on the path first
+
+    try:
+        return main() or 0
+    except KeyboardInterrupt:
+        return 130
+    except (amqp.AMQPException, OSError, ValueError) as exc:
+        print("%s: %s" % (Path(sys.argv[0]).name, " ".join(str(exc).split())), file=sys.stderr)
+        return 1

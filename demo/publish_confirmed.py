@@ -12,31 +12,36 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, installed or not
 
 import amqplib.client_0_9_1 as amqp
-from demo.options import connection_arguments, parser
+from demo.options import connection_arguments, number, parser, run
 
 
 def main() -> int:
     """Publish --count messages to a queue that outlives the broker."""
     p = parser("Publish messages and have the broker confirm every one of them.")
     p.add_argument("--queue", default="demo.confirmed", help="(default: %(default)s)")
-    p.add_argument("--count", type=int, default=1000, metavar="N", help="(default: %(default)s)")
+    p.add_argument("--count", type=number, default=1000, metavar="N", help="(default: %(default)s)")
     options = p.parse_args()
 
     with amqp.Connection(**connection_arguments(options)) as conn, conn.channel() as ch:
         ch.queue_declare(options.queue, durable=True, auto_delete=False)
         # at most 200 messages are on their way at a time; publishing waits while there are more
         ch.confirm_select(window=200)
-        for number in range(options.count):
-            msg = amqp.Message("message %d" % number, delivery_mode=2)
-            ch.basic_publish(msg, routing_key=options.queue, mandatory=True)
+        msgs = [amqp.Message("message %d" % n, delivery_mode=2) for n in range(options.count)]
+        published = 0
         try:
+            for msg in msgs:
+                ch.basic_publish(msg, routing_key=options.queue, mandatory=True)
+                published += 1
             ch.wait_for_confirms(timeout=30)
-        except amqp.UnconfirmedError as exc:
-            print("not safe, publish these again: %r" % exc.messages)
+        except (amqp.AMQPException, OSError) as exc:
+            # what was not confirmed, and what was never published
+            unsafe = exc.messages if isinstance(exc, amqp.UnconfirmedError) else list(ch.unconfirmed.values())
+            unsafe += msgs[published:]
+            print("%s\nnot safe, publish these %d again: %r" % (exc, len(unsafe), unsafe), file=sys.stderr)
             return 1
     print("%d messages are safe in %s" % (options.count, options.queue))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

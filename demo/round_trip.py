@@ -15,7 +15,7 @@ from typing import List
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, installed or not
 
-from demo.options import parser
+from demo.options import parser, run
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITE = "bookworm"  # Debian 12: RabbitMQ 3.10
@@ -38,7 +38,10 @@ def round_trip(arguments: List[str]) -> int:
     assert receive.stdout is not None
     with receive:
         try:
-            print(receive.stdout.readline(), end="", flush=True)  # it is ready, so nothing sent from now on is missed
+            ready = receive.stdout.readline()  # so nothing sent from now on is missed
+            if not ready:
+                return receive.wait()
+            print(ready, end="", flush=True)
             for words in (["hello", "world"], ["quit"]):
                 print("$ demo_send.py %s" % " ".join(words), flush=True)
                 subprocess.run(demo("demo_send.py") + words, check=True)
@@ -66,4 +69,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -7,6 +7,7 @@ python3 demo/rpc.py call 6 7                # in another: prints 42
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import uuid
@@ -15,21 +16,26 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, installed or not
 
 import amqplib.client_0_9_1 as amqp
-from demo.options import connection_arguments, parser
+from demo.options import connection_arguments, connection_options, number, run
 
 REQUESTS = "demo.rpc"
 
 
 def serve(ch: amqp.Channel, count: int) -> None:
-    """Answer `count` requests; 0 for ever."""
+    """Answer `count` requests; 0 for ever. What is no request is dropped, else it would come back for ever."""
     ch.queue_declare(REQUESTS, durable=True, auto_delete=False)
     ch.basic_qos(0, 1, False)
     print("serving", flush=True)
     for answered, request in enumerate(ch.consume(REQUESTS), 1):
-        a, b = json.loads(request.body)
-        answer = amqp.Message(json.dumps(a * b), correlation_id=request.correlation_id)
-        ch.basic_publish(answer, routing_key=request.reply_to)
-        request.ack()
+        try:
+            a, b = json.loads(request.body)
+            answer = amqp.Message(json.dumps(a * b), correlation_id=request.correlation_id)
+            ch.basic_publish(answer, routing_key=request.reply_to)
+        except (ValueError, TypeError, AttributeError) as exc:
+            print("not a request: %r (%s)" % (request, exc), flush=True)
+            request.reject(requeue=False)
+        else:
+            request.ack()
         if answered == count:
             return
 
@@ -50,11 +56,11 @@ def call(ch: amqp.Channel, a: float, b: float, timeout: float) -> float:
 
 def main() -> None:
     """serve, or call A B."""
-    p = parser("Remote procedure calls over a request queue and reply_to.")
+    p = argparse.ArgumentParser(description="Remote procedure calls over a request queue and reply_to.")
     commands = p.add_subparsers(dest="command", required=True)
-    server = commands.add_parser("serve", help="answer requests")
-    server.add_argument("--count", type=int, default=0, metavar="N", help="end after N requests (default: never)")
-    client = commands.add_parser("call", help="have two numbers multiplied")
+    server = commands.add_parser("serve", help="answer requests", parents=[connection_options()])
+    server.add_argument("--count", type=number, default=0, metavar="N", help="end after N requests (default: never)")
+    client = commands.add_parser("call", help="have two numbers multiplied", parents=[connection_options()])
     client.add_argument("a", type=float)
     client.add_argument("b", type=float)
     client.add_argument("--timeout", type=float, default=10, metavar="SECONDS", help="(default: %(default)s)")
@@ -68,7 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(run(main))

@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, installed or not
 
 import amqplib.client_0_9_1 as amqp
-from demo.options import connection_arguments, parser
+from demo.options import connection_arguments, number, parser, run
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     p = parser("Print the messages of a topic exchange whose routing keys match.")
     p.add_argument("patterns", nargs="+", metavar="PATTERN", help="such as 'clock.*.monday' or 'orders.#'")
     p.add_argument("--exchange", default="clock", help="(default: %(default)s)")
-    p.add_argument("--count", type=int, default=0, metavar="N", help="end after N messages (default: never)")
+    p.add_argument("--count", type=number, default=0, metavar="N", help="end after N messages (default: never)")
     p.add_argument("--idle", type=float, default=None, metavar="SECONDS", help="end after so long without a message")
     options = p.parse_args()
 
@@ -37,7 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(run(main))

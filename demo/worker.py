@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, installed or not
 
 import amqplib.client_0_9_1 as amqp
-from demo.options import connection_arguments, parser
+from demo.options import connection_arguments, parser, run
 
 
 def work(task: str) -> None:
@@ -34,6 +34,7 @@ def main() -> None:
     with amqp.Connection(**connection_arguments(options)) as conn, conn.channel() as ch:
         ch.queue_declare(options.queue, durable=True, auto_delete=False)
         ch.basic_qos(0, 20, False)
+        print("waiting for tasks; Ctrl-C ends this", flush=True)
         for msg in ch.consume(options.queue, timeout=options.idle):
             try:
                 work(str(msg.body))
@@ -47,7 +48,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(run(main))

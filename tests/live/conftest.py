@@ -21,7 +21,7 @@ Connect = Callable[..., Connection]
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith("tests/live/") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(30))
+            item.add_marker(pytest.mark.timeout(90))
 
 
 class Names:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import threading
-from types import ModuleType
-from typing import Iterator, List
+from typing import Iterator, List, Tuple
 
 import pytest
 
 from amqplib.client.channel import Channel
+from amqplib.client.message import Message
 from tests.conftest import Broker
 from tests.live.conftest import Names
 from tests.live.helpers import PATIENCE, get, python, run
 
+pytestmark = pytest.mark.only(client="client_0_8", reason="a demo has its own client")
+
 
 @pytest.fixture
-def options(broker: Broker, amqp: ModuleType, names: Names) -> List[str]:
+def options(broker: Broker, names: Names) -> List[str]:
     """What every demo is told."""
-    if broker.virtual_host != "/" or amqp.__name__ != "amqplib.client_0_8":
-        pytest.skip("the demos are for client_0_8 and the default virtual host")
+    if broker.virtual_host != "/":
+        pytest.skip("the demos are for the default virtual host")
     names.exchanges += ["myfan", "clock"]
+    names.queues.append("demo.rpc")
     return ["--host", broker.host, "-u", broker.userid, "-p", broker.password]
 
 
@@ -107,25 +111,136 @@ def test_nobody_receives(options: List[str]) -> None:
     assert run("demo/demo_send.py", *options, "hello") == ""
 
 
-@pytest.mark.parametrize("demo", ["demo_send.py", "demo_receive.py", "amqp_clock.py"])
+DEMOS = {
+    "demo_send.py": ["hello"],
+    "demo_receive.py": [],
+    "amqp_clock.py": [],
+    "round_trip.py": [],
+    "publish_confirmed.py": [],
+    "worker.py": [],
+    "rpc.py": ["call", "6", "7"],
+    "topic_subscriber.py": ["#"],
+}
+
+
+def fails(demo: str, *arguments: str) -> Tuple[int, str]:
+    """Its exit code, and what it says: never a traceback."""
+    with python("demo/" + demo, *arguments) as process:
+        output = process.communicate(timeout=PATIENCE)[0]
+    assert "Traceback" not in output
+    assert process.returncode != 0
+    return process.returncode, output
+
+
+@pytest.mark.parametrize("demo", DEMOS)
 def test_help(demo: str) -> None:
-    shown = run("demo/" + demo, "--help")
+    shown = run("demo/" + demo, *DEMOS[demo][:1], "--help")
     for option in ("--host", "-u", "--userid", "-p", "--password", "--ssl"):
         assert option in shown
 
 
-def test_nothing_to_send(options: List[str]) -> None:
-    with python("demo/demo_send.py", *options) as process:
-        output = process.communicate(timeout=PATIENCE)[0]
-    assert process.returncode == 2
+@pytest.mark.parametrize("demo", DEMOS)
+def test_no_broker(demo: str) -> None:
+    code, output = fails(demo, *DEMOS[demo], "--host", "127.0.0.1:1")
+    assert code == 1
+    assert [line for line in output.splitlines() if "127.0.0.1:1: Connection refused" in line] == [output.rstrip("\n")]
+
+
+@pytest.mark.parametrize(
+    ("demo", "arguments", "said"),
+    [
+        ("demo_send.py", [], "WORD"),
+        ("topic_subscriber.py", [], "PATTERN"),
+        ("rpc.py", [], "command"),
+        ("rpc.py", ["call", "6"], "required: b"),
+        ("rpc.py", ["call", "six", "7"], "'six'"),
+        ("publish_confirmed.py", ["--count", "-1"], "'-1' is not a number of 0 or more"),
+        ("worker.py", ["--idle", "x"], "--idle"),
+        ("amqp_clock.py", ["--every", "0"], "above 0"),
+    ],
+)
+def test_wrong_arguments(demo: str, arguments: List[str], said: str) -> None:
+    code, output = fails(demo, *arguments)
+    assert code == 2
     assert "usage:" in output
+    assert said in output.splitlines()[-1]
+
+
+def test_a_wrong_host() -> None:
+    code, output = fails("worker.py", "--host", "localhost:99999")
+    assert (code, len(output.splitlines())) == (1, 1)
+    assert "1 to 65535" in output
 
 
 def test_wrong_password(options: List[str]) -> None:
-    with python("demo/demo_receive.py", *options[:-1], "wrong") as process:
-        output = process.communicate(timeout=PATIENCE)[0]
-    assert process.returncode != 0
+    code, output = fails("demo_receive.py", *options[:-1], "wrong")
+    assert (code, len(output.splitlines())) == (1, 1)
     assert "403" in output
+
+
+@pytest.mark.parametrize(
+    ("demo", "arguments"),
+    [("worker.py", []), ("demo_receive.py", []), ("rpc.py", ["serve"]), ("topic_subscriber.py", ["#"])],
+)
+def test_ctrl_c(options: List[str], names: Names, demo: str, arguments: List[str]) -> None:
+    if demo == "worker.py":
+        arguments = ["--queue", names.queue()]
+    with python("demo/" + demo, *arguments, *options) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=PATIENCE)[0] == ""
+    assert process.returncode == 130
+
+
+def test_publish_and_work(options: List[str], ch: Channel, names: Names) -> None:
+    queue = names.queue()
+    printed = run("demo/publish_confirmed.py", *options, "--queue", queue, "--count", "500")
+    assert printed == "500 messages are safe in %s\n" % queue
+    ch.basic_publish(Message("this is impossible"), routing_key=queue)
+    assert ch.queue_declare(queue, passive=True)[1] in (500, 501)
+    printed = run("demo/worker.py", *options, "--queue", queue, "--idle", "0.5")
+    assert printed.splitlines()[-1] == "500 tasks done, 1 refused"
+    assert ch.basic_get(queue) is None
+
+
+def test_publish_what_is_refused(options: List[str], ch: Channel, names: Names) -> None:
+    queue = names.queue()
+    with python("demo/publish_confirmed.py", *options, "--queue", "amq.reserved", "--count", "5") as process:
+        output = process.communicate(timeout=PATIENCE)[0]
+    assert process.returncode == 1
+    assert "403 ACCESS_REFUSED" in output
+    ch.queue_declare(queue, durable=True, auto_delete=False)
+    assert run("demo/publish_confirmed.py", *options, "--queue", queue, "--count", "0").startswith("0 messages")
+
+
+def test_a_call(options: List[str], ch: Channel) -> None:
+    with python("demo/rpc.py", "serve", "--count", "3", *options) as server:
+        assert server.stdout
+        assert server.stdout.readline() == "serving\n"
+        ch.basic_publish(Message("no request"), routing_key="demo.rpc")
+        assert run("demo/rpc.py", "call", "6", "7", *options) == "42\n"
+        assert run("demo/rpc.py", "call", "1.5", "-2", *options) == "-3\n"
+        output = server.communicate(timeout=PATIENCE)[0]
+    assert server.returncode == 0
+    assert "not a request" in output
+
+
+def test_a_call_that_nobody_answers(options: List[str], ch: Channel) -> None:
+    code, output = fails("rpc.py", "call", "6", "7", "--timeout", "0.2", *options)
+    assert (code, output) == (1, "rpc.py: no answer within 0.2 s\n")
+    assert ch.queue_purge("demo.rpc") == 1
+
+
+def test_topics(options: List[str], ch: Channel) -> None:
+    with python("demo/topic_subscriber.py", "*.2", "3.#", "--count", "3", *options) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "subscribed\n"
+        for key in ("1.2", "1.3", "3", "3.2.1"):
+            ch.basic_publish(Message("body of " + key), "clock", key)
+        output = process.communicate(timeout=PATIENCE)[0]
+    assert process.returncode == 0
+    assert output.splitlines() == ["%s: body of %s" % (key, key) for key in ("1.2", "3", "3.2.1")]
 
 
 def test_the_clock(options: List[str], ch: Channel, names: Names) -> None:
