@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
-from typing import Iterator
+from types import ModuleType
+from typing import Iterator, NamedTuple
 
 import pytest
+
+from tests.conftest import MAIN_PEERS, Broker, Brokers, Peer, Unavailable, give_up
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +20,20 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.CRITICAL)
     yield
     logger.setLevel(before)
+
+
+class Rabbit(NamedTuple):
+    """A RabbitMQ that runs, and the client to try on it."""
+
+    amqp: ModuleType
+    broker: Broker
+
+
+@pytest.fixture(params=[peer for peer in MAIN_PEERS if peer.series[0].isdigit()], ids=str)
+def rabbit(request: pytest.FixtureRequest, brokers: Brokers) -> Rabbit:
+    peer: Peer = request.param
+    try:
+        broker = brokers.shared(peer.series)
+    except Unavailable as exc:
+        give_up(str(exc))
+    return Rabbit(importlib.import_module(peer.client), broker)
