@@ -11,7 +11,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from ..wire.frames import HEARTBEAT, encode_frame
-from .exceptions import AMQPTimeoutError, ConnectionLostError
+from .exceptions import AMQPConnectionException, AMQPTimeoutError
 
 if TYPE_CHECKING:
     from .link import Link
@@ -45,6 +45,6 @@ def _beat(link_ref: weakref.ref[Link], seconds: float, stopped: threading.Event)
             link.send_heartbeat()
         except AMQPTimeoutError:
             pass  # the program's own timeout on the socket: the next one may go
-        except ConnectionLostError:
+        except AMQPConnectionException:
             return  # whoever waits or sends next is told
         del link

@@ -137,3 +137,18 @@ def test_none_is_sent_in_the_middle_of_a_message(newer_peer: Peer, conn: amqp.Co
     while offset < len(data):  # whole frames from end to end
         offset += int.from_bytes(data[offset + 3 : offset + 7], "big") + 8
         assert data[offset - 1] == 0xCE
+
+
+def test_a_heartbeat_that_meets_the_close_of_the_server(newer_peer: Peer) -> None:
+    """Its thread has nobody to tell, and ends in silence; who waits next hears the server's words."""
+    newer_peer.welcome(heartbeat=1)
+    conn = amqp.Connection(newer_peer.address)
+    newer_peer.send("connection.close", 320, "CONNECTION_FORCED - bye", 0, 0, channel=0)
+    newer_peer.reset()
+    newer_peer.wait()
+    end = time.monotonic() + PATIENCE
+    while conn.transport is not None and time.monotonic() < end:
+        time.sleep(0.01)
+    with pytest.raises(amqp.AMQPConnectionException, match="bye") as caught:
+        conn.channel()
+    assert caught.value.amqp_reply_code == 320
