@@ -63,7 +63,7 @@ _KNOWN = (
     ),
     _Advice(
         530,
-        ("vhost '' not found",),
+        ("vhost  not found",),  # sic: the name between the blanks is empty
         "a URL that ends in / names the vhost '': leave the / out, or write %2f for the vhost '/'",
     ),
     _Advice(530, ("vhost", "not found"), "there is no such vhost: rabbitmqctl add_vhost makes it"),

@@ -48,7 +48,7 @@ _REASONS = (
     ("UNSUPPORTED_PROTOCOL", "no TLS version in common; it wants one older than those that are spoken here"),
     ("NO_PROTOCOLS_AVAILABLE", "the ssl.SSLContext permits no TLS version"),
     ("NO_CIPHERS_AVAILABLE", "the ssl.SSLContext permits no cipher"),
-    ("INSUFFICIENT_SECURITY", "it wants stronger ciphers than are offered here"),
+    ("INSUFFICIENT_SECURITY", "no TLS version and cipher in common that it takes for safe"),
     ("UNRECOGNIZED_NAME", "it does not know the host name (server_hostname)"),
     ("KEY_TOO_SMALL", "its key is too short to be safe"),
     ("MD_TOO_WEAK", "its certificate is signed in a way that is not safe any more"),
@@ -89,7 +89,7 @@ def not_tls(data: bytes, exc: BaseException) -> str:
 # Once a check has failed, the ssl module does not give away the certificate. So it is fetched by another connection,
 # which sends nothing. What it says is for the error's text only.
 
-_PATIENCE = 5.0
+_PATIENCE = 10.0
 _SUBJECT_ALT_NAME = b"\x06\x03\x55\x1d\x11"  # 2.5.29.17, RFC 5280, section 4.2.1.6
 _COMMON_NAME = b"\x06\x03\x55\x04\x03"  # 2.5.4.3, of the issuer and then of the subject
 _DNS_NAME, _IP_ADDRESS = 0x82, 0x87

@@ -14,6 +14,7 @@ from amqplib.client.channel import Channel
 from amqplib.client.connection import Connection
 from tests.conftest import Broker
 from tests.live.helpers import eventually
+from tests.live.secure import SERIES, Secured, SecureNodes
 
 Connect = Callable[..., Connection]
 
@@ -109,3 +110,15 @@ def queue(ch: Channel, names: Names) -> str:
     name = names.queue()
     ch.queue_declare(name, auto_delete=False)
     return name
+
+
+@pytest.fixture(scope="session")
+def secure_nodes() -> Iterator[SecureNodes]:
+    with ExitStack() as stack:
+        yield SecureNodes(stack)
+
+
+@pytest.fixture(scope="session", params=SERIES)
+def secured(request: pytest.FixtureRequest, secure_nodes: SecureNodes) -> Secured:
+    """A RabbitMQ with TLS and more ways to log in than PLAIN."""
+    return secure_nodes.get(request.param)
