@@ -23,6 +23,9 @@ _HEADER = struct.Struct(">HHQ")  # class id, weight (always 0), body size
 
 _FLAGS_PER_WORD = 15
 
+#: Memory for a body of several frames is taken at once up to so many octets, and as it comes beyond.
+_BELIEVED = 16 * 1024 * 1024
+
 
 #: Bytes of the presence flags, and the names and encoders of the properties in wire order.
 _Plan = Tuple[bytes, Tuple[Tuple[str, Callable[[Any], bytes]], ...]]
@@ -171,15 +174,25 @@ class Assembly:
         if size > self.missing:
             text = "a body frame of %d octets where %d were due: %s"
             raise PeerError(501, text % (size, self.missing, quote(buf[offset:end])))
-        self.missing -= size
-        if self._pieces is None:
-            if self.missing == 0:
-                self._body = buf[offset:end]
-                return True
-            # grows in place, and getvalue() hands its memory over: a large body is copied once
-            self._pieces = BytesIO()
-        self._pieces.write(memoryview(buf)[offset:end])
+        if self._pieces is None and size == self.missing:
+            self._body = buf[offset:end]
+            self.missing = 0
+        else:
+            self.part(buf, offset, end)
         return self.missing == 0
+
+    def part(self, buf: bytes, offset: int, end: int) -> None:
+        """Take a part of a body frame's payload that is not longer than what is missing."""
+        if self._pieces is None:
+            # What is written to it is copied once: getvalue() hands its memory over. Growing is what costs; but what is
+            # announced is not believed beyond a limit (benchmarks/experiments/large_bodies.py).
+            self._pieces = BytesIO()
+            if self.missing <= _BELIEVED:
+                self._pieces.seek(self.missing - 1)
+                self._pieces.write(b"\0")
+                self._pieces.seek(0)
+        self._pieces.write(memoryview(buf)[offset:end])
+        self.missing -= end - offset
 
     def whole_body(self) -> bytes:
         """The body, once header() or body() has said that it is whole."""

@@ -33,6 +33,10 @@ _PROTOCOL_HEADER_SIZE = 8
 _SMALL = 4000
 
 
+#: Octets of a body frame that have to be there for it to be taken in parts.
+_PART = 32
+
+
 class RunReader(Protocol):
     """Reads runs of the content that comes most, the short way: see hot."""
 
@@ -49,6 +53,20 @@ class RunReader(Protocol):
         events: List[Event],
     ) -> int:
         """Append the events of the whole contents at `offset`; the offset behind the last one."""
+
+
+class _Part:
+    """A body frame that has not come as a whole yet."""
+
+    __slots__ = ("assembly", "channel", "due", "head")
+
+    def __init__(self, channel: int, assembly: content.Assembly, head: bytes, due: int) -> None:
+        self.channel = channel
+        self.assembly = assembly
+        #: Its first octets, for error messages.
+        self.head = head
+        #: Octets of its payload that are still to come; its end octet follows.
+        self.due = due
 
 
 class Receiver:
@@ -81,6 +99,7 @@ class Receiver:
         self._held = 0  # octets in _pieces
         self._wanted = 1  # octets to hold before it is worth looking at them
         self._started = False
+        self._part: Optional[_Part] = None
         #: Whole frames and whole contents received so far.
         self.frames = self.contents = 0
         #: What the peer did wrong, once it has: to be looked at after the events of the same call.
@@ -99,11 +118,13 @@ class Receiver:
             return []
         buf = data if len(self._pieces) == 1 else b"".join(self._pieces)
         events: List[Event] = []
+        offset = 0
         try:
-            if not self._started and not self._start(buf):
-                offset = 0
-            else:
-                offset = self._walk(buf, events)
+            if self._started or self._start(buf):
+                if self._part:
+                    offset = self._more_body(self._part, buf, events)
+                if not self._part:
+                    offset = self._walk(buf, offset, events)
         except PeerError as exc:
             exc.__context__ = None  # like the traceback, it would keep this buffer
             self.error = exc.with_traceback(None)
@@ -124,9 +145,9 @@ class Receiver:
         self._wanted = _PROTOCOL_HEADER_SIZE if len(buf) >= len(magic) else len(buf) + 1
         return False
 
-    def _walk(self, buf: bytes, events: List[Event]) -> int:
-        """Append the events of all complete frames in `buf`; the offset of the first incomplete one."""
-        offset, size = 0, len(buf)
+    def _walk(self, buf: bytes, offset: int, events: List[Event]) -> int:
+        """Append the events of all complete frames from `offset` on; the offset of what is to be kept."""
+        size = len(buf)
         unpack = frames.PREFIX.unpack_from
         while True:
             if size - offset < frames.OVERHEAD:
@@ -146,6 +167,9 @@ class Receiver:
             payload = offset + 7
             end = payload + length
             if end >= size:
+                if frame_type == frames.BODY and size - offset >= _PART and self._begin_body(channel, buf, offset, end):
+                    self._wanted = 1
+                    return size
                 self._wanted = end + 1 - offset
                 return offset
             if buf[end] != frames.END:
@@ -202,10 +226,41 @@ class Receiver:
             if frame_type == frames.HEADER
             else assembly.body(buf, offset, end)
         ):
-            del self._assemblies[channel]
-            self.contents += 1
-            whole = self._make_content(assembly.properties, assembly.whole_body())
-            events.append((channel, assembly.method, assembly.args, whole))
+            self._complete(channel, assembly, events)
+
+    def _complete(self, channel: int, assembly: content.Assembly, events: List[Event]) -> None:
+        del self._assemblies[channel]
+        self.contents += 1
+        whole = self._make_content(assembly.properties, assembly.whole_body())
+        events.append((channel, assembly.method, assembly.args, whole))
+
+    # Of a body frame that is not whole yet, what is there is handed to its assembly at once: it would have to be kept,
+    # and joined with the rest, and copied once more from there.
+
+    def _begin_body(self, channel: int, buf: bytes, offset: int, end: int) -> bool:
+        assembly = self._assemblies.get(channel)
+        payload = offset + 7
+        if assembly is None or assembly.expects != frames.BODY or end - payload > assembly.missing:
+            return False  # that is wrong, which will be said once the frame is whole
+        assembly.part(buf, payload, len(buf))
+        self._part = _Part(channel, assembly, buf[offset : offset + _PART], end - len(buf))
+        return True
+
+    def _more_body(self, part: _Part, buf: bytes, events: List[Event]) -> int:
+        end = min(part.due, len(buf))
+        part.assembly.part(buf, 0, end)
+        part.due -= end
+        if end == len(buf):
+            return end
+        self._part = None
+        if buf[end] != frames.END:
+            raise PeerError(501, "the frame's end octet is %#04x: %s" % (buf[end], quote(part.head)))
+        if self._assemblies.get(part.channel) is not part.assembly:  # the channel was closed meanwhile
+            self._frame(frames.BODY, part.channel, part.head, 7, len(part.head), events)
+        self.frames += 1
+        if not part.assembly.missing:
+            self._complete(part.channel, part.assembly, events)
+        return end + 1
 
     def _method(self, channel: int, buf: bytes, offset: int, end: int, events: List[Event]) -> None:
         method = self._methods.get(int.from_bytes(buf[offset : min(offset + 4, end)], "big"))
