@@ -89,7 +89,7 @@ class Connection(Handshake):
     #: What channel() makes.
     channel_class: ClassVar[Type[Channel]] = Channel
 
-    def __init__(
+    def __init__(  # nosec B107
         self,
         host: str = "localhost",
         userid: str = "guest",

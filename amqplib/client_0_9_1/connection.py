@@ -24,7 +24,7 @@ class Connection(connection.Connection):
     _dialects: ClassVar[Sequence[Dialect]] = (AMQP_0_9_1,)
     _default_heartbeat: ClassVar[Optional[int]] = None
 
-    def __init__(
+    def __init__(  # nosec B107
         self,
         host: str = "localhost",
         userid: str = "guest",

@@ -156,7 +156,7 @@ def compile_encoder(key: int, fields: Fields) -> Encoder:
             parts.append("encode_%s(%s)" % (kind, names[0]))
     flush()
     code = "def encode(%s):\n    return %s\n" % (", ".join(name for name, _ in fields), " + ".join(parts))
-    exec(code, env)
+    exec(code, env)  # nosec B102
     encode: Encoder = env["encode"]
     return encode
 
@@ -213,7 +213,7 @@ def compile_decoder(fields: Fields) -> Decoder:
         "        return (%s)\n    except broken:\n        raise malformed(buf[start:end]) from None\n"
     ) % (body, "".join(name + ", " for name, _ in fields))
     env.update(broken=BROKEN, malformed=malformed)
-    exec(code, env)
+    exec(code, env)  # nosec B102
     decode: Decoder = env["decode"]
     return decode
 
