@@ -209,9 +209,10 @@ class Confirms:
         return first
 
     def collect(self) -> Unsafe:
-        """What is not safe: refused and returned since the last time, and unconfirmed but never returned."""
+        """What is not safe: refused and returned since the last time, and unconfirmed but never returned; by tag."""
         with self._books:
-            nacked, returned, self.nacked, self.returned = self.nacked, self.returned, {}, {}
+            nacked, returned = dict(sorted(self.nacked.items())), dict(sorted(self.returned.items()))
+            self.nacked, self.returned = {}, {}
             unconfirmed = {tag: msg for tag, msg in self.unconfirmed.items() if tag not in self._came_back}
             return nacked, returned, unconfirmed
 

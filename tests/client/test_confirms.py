@@ -165,7 +165,7 @@ def test_a_broker_that_adds_to_headers() -> None:
     for tag in (3, 2, 1):
         confirms.settle(tag, False, True)
     nacked, returned, unconfirmed = confirms.collect()
-    assert (nacked, list(returned), unconfirmed) == ({}, [3, 2], {})
+    assert (nacked, list(returned), unconfirmed) == ({}, [2, 3], {})
 
 
 def test_properties_tell_which_one_came_back() -> None:

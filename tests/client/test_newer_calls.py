@@ -146,6 +146,99 @@ def test_the_idle_time_starts_anew_with_each_message(newer_peer: Peer, newer: am
     assert [msg.body for msg in newer.consume("q", timeout=0.4)] == [b"1", b"2", b"3"]
 
 
+def test_idle_whatever_comes_for_others(newer_peer: Peer, newer: amqp.Channel) -> None:
+    """What comes for another consumer does not extend the time; a message that has come is not left behind."""
+    others: List[Any] = []
+    newer.callbacks["other"] = others.append
+    expect_consume(newer_peer)
+    deliver(newer_peer, 1)
+    for tag in range(2, 22):
+        deliver(newer_peer, tag, ctag="other")
+        newer_peer.do(lambda: time.sleep(0.03))
+    cancelled(newer_peer)
+    began = time.monotonic()
+    for msg in newer.consume("q", timeout=0.2):
+        assert msg.body == b"1"
+    assert time.monotonic() - began >= 0.2
+    assert len(others) < 20  # else it went on for as long as they came
+
+    def slow(msg: amqp.Message) -> None:
+        time.sleep(0.3)
+
+    newer.callbacks["other"] = slow
+    while newer.pending() or len(others) < 20:
+        newer.callbacks["other"] = others.append
+        newer.wait(timeout=PATIENCE)
+    newer.callbacks["other"] = slow
+    expect_consume(newer_peer)
+    deliver(newer_peer, 30, ctag="other")
+    deliver(newer_peer, 31)
+    cancelled(newer_peer)
+    assert [msg.body for msg in newer.consume("q", timeout=0.2)] == [b"31"]
+
+
+def test_two_loops_at_once(newer_peer: Peer, newer: amqp.Channel) -> None:
+    """Each gets its own."""
+    newer_peer.answer("basic.consume", "basic.consume_ok", "a")
+    deliver(newer_peer, 1, ctag="a")
+    newer_peer.answer("basic.consume", "basic.consume_ok", "b")
+    deliver(newer_peer, 2, ctag="a")
+    deliver(newer_peer, 3, ctag="b")
+    for ctag in "ba":
+        newer_peer.answer("basic.cancel", "basic.cancel_ok", ctag)
+    second = newer.consume("r", timeout=0.3)
+    assert [(msg.body, [other.body for other in second]) for msg in newer.consume("q", timeout=0.3)] == [
+        (b"1", [b"3"]),
+        (b"2", []),
+    ]
+
+
+def test_leaving_the_loop_by_an_exception(newer_peer: Peer, newer: amqp.Channel) -> None:
+    expect_consume(newer_peer)
+    deliver(newer_peer, 1)
+    cancelled(newer_peer)
+
+    def work() -> None:
+        for _ in newer.consume("q", timeout=PATIENCE):
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        work()
+    assert newer.callbacks == {}
+
+
+def test_leaving_the_loop_when_the_channel_is_closed(newer_peer: Peer, newer: amqp.Channel) -> None:
+    """Nothing is raised where nobody could catch it; whoever uses the channel next is told."""
+    expect_consume(newer_peer)
+    deliver(newer_peer, 1)
+    for msg in newer.consume("q", timeout=PATIENCE):
+        newer_peer.expect("basic.ack", 1, False)
+        newer_peer.expect("basic.ack", 1, False)
+        newer_peer.send("channel.close", 406, "unknown delivery tag 1", 60, 80)
+        msg.ack()
+        msg.ack()
+        newer_peer.expect("basic.cancel")
+        newer_peer.expect("channel.close_ok")
+        break
+    gc.collect()
+    with pytest.raises(amqp.AMQPChannelException, match="unknown delivery tag"):
+        newer.wait(timeout=PATIENCE)
+
+
+def test_leaving_the_loop_after_its_queue_has_gone(newer_peer: Peer, newer: amqp.Channel) -> None:
+    """What was not looked at is given back all the same."""
+    expect_consume(newer_peer)
+    deliver(newer_peer, 1, 2)
+    newer_peer.send("basic.cancel", "ctag", True)
+    newer_peer.expect("basic.reject", 2, True)
+    for _ in newer.consume("q", timeout=PATIENCE):
+        while newer.callbacks:
+            newer.wait(timeout=PATIENCE)
+        break
+    gc.collect()
+    newer_peer.wait()
+
+
 # --- notices
 
 

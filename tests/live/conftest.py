@@ -12,6 +12,7 @@ import pytest
 
 from amqplib.client.channel import Channel
 from amqplib.client.connection import Connection
+from amqplib.client.exceptions import DialectError
 from tests.conftest import Broker
 from tests.live.helpers import eventually
 from tests.live.secure import SERIES, Secured, SecureNodes
@@ -122,3 +123,14 @@ def secure_nodes() -> Iterator[SecureNodes]:
 def secured(request: pytest.FixtureRequest, secure_nodes: SecureNodes) -> Secured:
     """A RabbitMQ with TLS and more ways to log in than PLAIN."""
     return secure_nodes.get(request.param)
+
+
+@pytest.fixture
+def modern(ch: Channel) -> Channel:
+    """A channel of a connection that speaks 0-9-1."""
+    assert ch.connection
+    if ch.connection.protocol == "0-8":
+        with pytest.raises(DialectError, match="0-9-1"):
+            ch.confirm_select()
+        pytest.skip("AMQP 0-8 has none of this, and says so")
+    return ch

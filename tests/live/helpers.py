@@ -36,6 +36,14 @@ def get(ch: Channel, queue: str, no_ack: bool = True) -> Message:
     raise AssertionError("no message in %s within %g s" % (queue, PATIENCE))
 
 
+def declare(ch: Channel, names: Any, **arguments: Any) -> str:
+    """A durable queue with x-arguments."""
+    queue: str = names.queue()
+    given = {"x-" + name.replace("_", "-"): value for name, value in arguments.items()}
+    ch.queue_declare(queue, durable=True, auto_delete=False, arguments=given)
+    return queue
+
+
 def bodies(ch: Channel, queue: str) -> List[Any]:
     """The bodies of all messages that are in a queue now."""
     found: List[Any] = []

@@ -1,105 +1,25 @@
-"""What brokers offer beyond AMQP 0-8: confirms, nack, exchange bindings, consumer arguments, kinds of queues."""
+"""What brokers offer beyond AMQP 0-8: nack, exchange bindings, consumer arguments, notices, kinds of queues."""
 
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import Any, Dict, List
 
 import pytest
 
 from amqplib.client_0_8 import (
+    AMQPChannelException,
     AMQPConnectionException,
     AMQPTimeoutError,
     Channel,
-    ConfirmTimeoutError,
-    DialectError,
     Message,
-    UnconfirmedError,
 )
 from tests.brokers import Node
+from tests.conftest import Broker
 
 from .conftest import Connect, Names
-from .helpers import get
-
-
-@pytest.fixture
-def modern(ch: Channel) -> Channel:
-    """A channel of a connection that speaks 0-9-1."""
-    assert ch.connection
-    if ch.connection.protocol == "0-8":
-        with pytest.raises(DialectError, match="0-9-1"):
-            ch.confirm_select()
-        pytest.skip("AMQP 0-8 has none of this, and says so")
-    return ch
-
-
-def declare(ch: Channel, names: Names, **arguments: Any) -> str:
-    queue: str = names.queue()
-    given = {"x-" + name.replace("_", "-"): value for name, value in arguments.items()}
-    ch.queue_declare(queue, durable=True, auto_delete=False, arguments=given)
-    return queue
-
-
-def test_confirms(modern: Channel, queue: str) -> None:
-    acked: List[int] = []
-    modern.confirm_select(window=10, on_ack=lambda tag, msg: acked.append(tag))
-    tags = [modern.basic_publish(Message(str(n)), routing_key=queue) for n in range(200)]
-    assert tags == list(range(1, 201))
-    assert len(modern.unconfirmed) <= 10
-    modern.wait_for_confirms(timeout=20)
-    assert modern.unconfirmed == {}
-    assert acked == tags
-    assert modern.basic_publish_confirm(Message("one"), routing_key=queue, timeout=20) == 201
-
-
-def test_a_returned_message_is_not_safe(modern: Channel, queue: str, names: Names) -> None:
-    modern.confirm_select()
-    lost = Message("lost")
-    modern.basic_publish(Message("kept"), routing_key=queue, mandatory=True)
-    tag = modern.basic_publish(lost, routing_key=names.any(), mandatory=True)
-    with pytest.raises(UnconfirmedError) as caught:
-        modern.wait_for_confirms(timeout=20)
-    assert caught.value.returned == {tag: lost}
-    assert caught.value.messages == [lost]
-    modern.wait_for_confirms(timeout=20)  # it is told once
-    with pytest.raises(UnconfirmedError, match="1 returned"):
-        modern.basic_publish_confirm(lost, routing_key=names.any(), mandatory=True, timeout=20)
-    assert modern.returned_messages.qsize() == 2
-
-
-def test_a_refused_message_is_not_safe(modern: Channel, names: Names) -> None:
-    queue = declare(modern, names, max_length=1, overflow="reject-publish")
-    refused: List[int] = []
-    modern.confirm_select(on_nack=lambda tag, msg: refused.append(tag))
-    for n in range(3):
-        modern.basic_publish(Message(str(n)), routing_key=queue)
-    with pytest.raises(UnconfirmedError) as caught:
-        modern.wait_for_confirms(timeout=20)
-    assert sorted(caught.value.nacked) == refused
-    assert refused
-    with pytest.raises(UnconfirmedError, match="1 nacked"):
-        modern.basic_publish_confirm(Message("x"), routing_key=queue, timeout=20)
-
-
-@pytest.mark.thorough
-def test_no_confirm_in_time(mortal: Node, amqp: Any) -> None:
-    with amqp.Connection(mortal.host, protocol="0-9-1", heartbeat=0, reply_timeout=None) as conn:
-        ch = conn.channel()
-        queue = ch.queue_declare(exclusive=True)[0]
-        ch.confirm_select(window=3)
-        mortal.freeze()
-        try:
-            with pytest.raises(ConfirmTimeoutError) as caught:
-                ch.basic_publish_confirm(Message("0"), routing_key=queue, timeout=0.2)
-            assert isinstance(caught.value, (AMQPTimeoutError, TimeoutError))
-            ch.basic_publish(Message("1"), routing_key=queue)
-            with pytest.raises(ConfirmTimeoutError) as caught:
-                ch.wait_for_confirms(timeout=0.2)
-            assert [msg.body for msg in caught.value.messages if isinstance(msg, Message)] == ["0", "1"]
-        finally:
-            mortal.thaw()
-        ch.wait_for_confirms(timeout=20)
-        assert ch.unconfirmed == {}
+from .helpers import declare, eventually, get, holds, refused
 
 
 @pytest.mark.thorough
@@ -215,18 +135,27 @@ def test_a_new_secret(modern: Channel) -> None:
     modern.connection.update_secret("guest", "a test wants it")
 
 
-def test_quorum_queue(modern: Channel, names: Names) -> None:
-    queue = declare(modern, names, queue_type="quorum")
-    modern.confirm_select()
-    modern.basic_publish_confirm(Message("safe"), routing_key=queue, timeout=20)
-    for msg in modern.consume(queue, timeout=20):
-        assert msg.body == "safe"
+def test_quorum_queue(broker: Broker, ch: Channel, names: Names) -> None:
+    queue = declare(ch, names, queue_type="quorum")
+    assert ch.connection
+    if ch.connection.protocol == "0-9-1":
+        ch.basic_publish_confirm(Message("safe"), routing_key=queue, timeout=20)
+    else:
+        ch.basic_publish(Message("safe"), routing_key=queue)
+    get(ch, queue, no_ack=False).reject(requeue=True)
+    for msg in ch.consume(queue, timeout=20):
+        assert (msg.body, msg.redelivered) == ("safe", True)
+        if broker.product == "RabbitMQ":
+            assert msg.application_headers["x-delivery-count"] == 1
         msg.ack()
         break
+    assert ch.basic_get(queue) is None
 
 
-@pytest.mark.only(rabbitmq=True, reason="the broker in the box has no streams, and says so")
-@pytest.mark.parametrize(("offset", "first"), [("first", "0"), (3, "3"), ("last", None)])
+@pytest.mark.only(since=(3, 9), reason="streams came with 3.9; the broker in the box has none, and says so")
+@pytest.mark.parametrize(
+    ("offset", "first"), [("first", "0"), (3, "3"), ("last", None), (datetime(2026, 1, 1), "0"), ("next", "later")]
+)
 def test_stream(modern: Channel, names: Names, offset: Any, first: Any) -> None:
     queue = declare(modern, names, queue_type="stream")
     modern.confirm_select()
@@ -234,21 +163,28 @@ def test_stream(modern: Channel, names: Names, offset: Any, first: Any) -> None:
         modern.basic_publish(Message(str(n)), routing_key=queue)
     modern.wait_for_confirms(timeout=20)
     modern.basic_qos(0, 10, False)
-    for msg in modern.consume(queue, arguments={"x-stream-offset": offset}, timeout=20):
-        assert first in (None, msg.body)
-        assert msg.application_headers["x-stream-offset"] == int(msg.body)
-        msg.ack()
+    got: List[Message] = []
+    modern.basic_consume(queue, callback=got.append, arguments={"x-stream-offset": offset})
+    if offset == "next":
+        modern.basic_publish(Message("later"), routing_key=queue)
+    while not got:
+        modern.wait(timeout=20)
+    assert first in (None, got[0].body)
+    assert got[0].application_headers["x-stream-offset"] == (5 if offset == "next" else int(got[0].body))
+    got[0].ack()
+    # a stream keeps what was consumed; and a loop over one ends without giving back anything
+    for msg in modern.consume(queue, arguments={"x-stream-offset": "first"}, timeout=20):
+        assert msg.body == "0"
         break
-    else:
-        pytest.fail("nothing came")
+    assert modern.queue_declare(queue, passive=True, durable=True)[0] == queue
 
 
-def test_priorities(modern: Channel, names: Names) -> None:
-    queue = declare(modern, names, max_priority=5)
+def test_priorities(ch: Channel, names: Names) -> None:
+    queue = declare(ch, names, max_priority=5)
     for priority in (1, 5, 3):
-        modern.basic_publish(Message(str(priority), priority=priority), routing_key=queue)
-    time.sleep(0.1)
-    assert [get(modern, queue).body for _ in range(3)] == ["5", "3", "1"]
+        ch.basic_publish(Message(str(priority), priority=priority), routing_key=queue)
+    holds(ch, queue, 3)
+    assert [get(ch, queue).body for _ in range(3)] == ["5", "3", "1"]
 
 
 def test_consumer_priorities(modern: Channel, queue: str) -> None:
@@ -269,6 +205,43 @@ def test_time_to_live_and_dead_letters(ch: Channel, queue: str, names: Names) ->
     ch.basic_publish(Message("short", expiration="1"), routing_key=dying)
     (death,) = get(ch, queue).application_headers["x-death"]
     assert (death["queue"], death["reason"], death["original-expiration"]) == (dying, "expired", "1")
+    assert (death["exchange"], death["routing-keys"], death["count"]) == ("", [dying], 1)
+    assert isinstance(death["time"], datetime)
+    ch.basic_publish(Message("bad"), routing_key=dying)
+    get(ch, dying, no_ack=False).reject(requeue=False)
+    msg = get(ch, queue)
+    assert [(death["queue"], death["reason"]) for death in msg.application_headers["x-death"]] == [(dying, "rejected")]
+    assert "expiration" not in msg.properties
+
+
+def test_time_to_live_of_messages(ch: Channel, queue: str) -> None:
+    """Each has its own, and a late one is never delivered."""
+    ch.basic_publish(Message("short", expiration="1"), routing_key=queue)
+    ch.basic_publish(Message("long", expiration="60000"), routing_key=queue)
+    time.sleep(0.05)
+    assert get(ch, queue).body == "long"
+    assert ch.basic_get(queue) is None
+
+
+def test_a_queue_of_this_connection_only(connect: Connect, names: Names) -> None:
+    owner = connect()
+    ch = owner.channel()
+    name, messages, consumers = ch.queue_declare(exclusive=True, auto_delete=False)
+    assert (name[:7], messages, consumers) == ("amq.gen", 0, 0)
+    ch.basic_publish(Message("mine"), routing_key=name)
+    assert get(ch, name).body == "mine"
+    refused(connect(), 405, lambda other: other.basic_get(name))
+    owner.close()
+    other = connect()
+
+    def is_gone() -> bool:
+        try:
+            other.channel().queue_declare(name, passive=True)
+        except AMQPChannelException as exc:
+            return exc.amqp_reply_code == 404
+        return False
+
+    eventually(is_gone)
 
 
 def test_alternate_exchange(ch: Channel, queue: str, names: Names) -> None:
