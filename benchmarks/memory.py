@@ -78,12 +78,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--messages", type=int, default=1_000_000, help="published and consumed (1000000)")
     parser.add_argument("--libraries", nargs="+", choices=list(LIBRARIES), default=list(LIBRARIES), metavar="LIBRARY",
                         help="some of: " + " ".join(LIBRARIES))  # fmt: skip
+    parser.add_argument("--tls", action="store_true", help="over TLS")
     options = parser.parse_args(arguments)
     python, wanted, bad = peers_python(), lines(options.messages), 0
     progress = Progress(len(wanted) * len(options.libraries))
     print(" " * 36 + "".join(name.rjust(11) for name in options.libraries) + "      limit")
     with ExitStack() as stack:
-        where = server(stack.enter_context(broker()))
+        where = server(stack.enter_context(broker(options.tls)), options.tls)
         judge = stack.enter_context(closing(Judge(where)))
         for line in wanted:
             cells = []

@@ -12,17 +12,19 @@ import socket
 import ssl
 import threading
 from contextlib import suppress
-from typing import List, Optional
+from typing import Iterator, List, Optional
 
 from . import tls_errors
 from .address import Address
 from .deadline import Deadline
 from .exceptions import AMQPTimeoutError, ConnectionLostError, TLSError
-from .transport import Data, Transport, Wait
+from .transport import Data, Piece, Transport, Wait
 
 __all__ = ["TLSTransport"]
 
 _RECORDS = 65536
+#: Octets that are encrypted and sent at once: benchmarks/experiments/tls_sizes.py.
+_PORTION = 65536
 
 #: Octets of an answer that tell what it is.
 _ENOUGH = 16
@@ -146,8 +148,11 @@ class TLSTransport(Transport):
 
     def write(self, data: Data, wait: Wait) -> int:
         """Encrypt `data` and hand all of it to the system; how many octets that was before."""
-        if not isinstance(data, bytes):
-            data = b"".join(data)
+        if isinstance(data, bytes) and len(data) <= _PORTION:
+            return self._write_portion(data, wait)
+        return sum(self._write_portion(portion, wait) for portion in _portions(data))
+
+    def _write_portion(self, data: bytes, wait: Wait) -> int:
         with self._session:
             self._tls.write(data)
             # With whatever reading has left to be answered (key updates): records go out in the order they were made.
@@ -162,3 +167,19 @@ class TLSTransport(Transport):
                 self.receive()
             raise
         return len(data)
+
+
+def _portions(data: Data) -> Iterator[bytes]:
+    """The same octets in pieces of about _PORTION: a long body then takes no memory of its length, twice."""
+    gathered: List[Piece] = []
+    size = 0
+    for piece in (data,) if isinstance(data, bytes) else data:
+        for start in range(0, len(piece), _PORTION):
+            part = memoryview(piece)[start : start + _PORTION]
+            gathered.append(part)
+            size += len(part)
+            if size >= _PORTION:
+                yield b"".join(gathered)
+                gathered, size = [], 0
+    if gathered:
+        yield b"".join(gathered)
