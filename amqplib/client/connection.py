@@ -138,6 +138,9 @@ class Connection(Handshake):
 
         deadline = Deadline(said["connect_timeout"])
         self._make(target.addresses, client_properties, locale, insist, said["heartbeat"], deadline)
+        if (on_blocked or on_unblocked) and "connection.blocked" not in self._link.dialect:
+            text = "%s: on_blocked will not be called: AMQP %s, which is spoken here, has no connection.blocked"
+            LOGGER.warning(text + "; connect with protocol='0-9-1'", self._where(), self.protocol)
 
     # --- channels
 

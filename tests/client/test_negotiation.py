@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from contextlib import ExitStack
-from typing import Iterator, List
+from typing import Any, Iterator, List
 
 import pytest
 
@@ -209,6 +209,15 @@ def test_what_0_8_lacks(peer: Peer, ch: amqp.Channel, call: object) -> None:
     with pytest.raises(ValueError, match="confirm_select"):
         ch.wait_for_confirms()
     assert ch.unconfirmed == {}
+
+
+@pytest.mark.parametrize("name", ["on_blocked", "on_unblocked"])
+def test_notices_that_0_8_lacks(peer: Peer, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    peer.welcome()
+    peer.part()
+    notices: Any = {name: print}
+    amqp.Connection(peer.address, **notices).close()
+    assert "AMQP 0-8, which is spoken here, has no connection.blocked; connect with protocol='0-9-1'" in caplog.text
 
 
 def test_heartbeats(peer: Peer) -> None:
