@@ -161,3 +161,27 @@ def test_a_peer_that_is_dead(stage: Stage, way: str) -> None:
         return stage.play(case, 2 * HEARTBEAT, heartbeat=HEARTBEAT)
 
     assert_none(side_by_side(cases, judge, threads=150))
+
+
+@pytest.mark.parametrize("after", [0, 1, 7, 8, 100, 70000, 131072, 1 << 20, 3 << 20])
+def test_a_window_that_shuts(stage: Stage, after: int) -> None:
+    """The peer takes no more in the middle of a large message: publishing ends in time, and so does the connection,
+    since nothing can follow half a frame."""
+    door = stage.proxy.door()
+    options = timeouts(DEADLINE)
+    with stage.amqp.Connection(door.host, protocol=stage.protocol, heartbeat=0, **options) as conn:
+        ch = conn.channel()
+        calls = Calls(stage.clock, DEADLINE)
+        door.strike(up=Fault("shut", after))
+
+        def publish() -> None:
+            for _ in range(100):  # the buffers of the system take some megabytes
+                message = stage.amqp.Message(bytes(4 << 20))
+                calls("basic_publish()", lambda: ch.basic_publish(message, routing_key="q"))  # noqa: B023
+
+        with pytest.raises((OSError, stage.amqp.AMQPException)) as caught:
+            publish()
+        assert documented(caught.value)
+        assert not calls.late
+        assert conn.transport is None
+    door.close()
