@@ -149,6 +149,7 @@ class Link(Reading):
         return True
 
     def _write(self, data: Data, deadline: Deadline) -> None:
+        assert self._mid_write  # rule 2
         try:
             wait = self._stalled if deadline is NEVER else partial(self._stalled, deadline)
             self.bytes_out += self.transport.write(data, wait)

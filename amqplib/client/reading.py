@@ -165,6 +165,7 @@ class Reading(Routes):
 
     def _take_in(self) -> bool:
         """Read what has come, and pass it on; False when nothing has."""
+        assert self._leader is not None  # rule 3
         self._taking_in = True
         try:
             data = self.transport.receive()
