@@ -53,8 +53,11 @@ def run(flavour: str, broker: Broker, arguments: List[str]) -> str:
 @pytest.mark.timeout(1000)
 def test_the_core_of_the_live_tests(peer: Peer, broker: Broker, flavour: str) -> None:
     files = [str(ROOT / "tests" / "live" / name) for name in CORE]
-    own = peer.client.rpartition(".")[2]
-    said = run(flavour, broker, ["-m", "tests.green", flavour, "-q", "-x", "-p", "no:cacheprovider", "-k", own, *files])
+    # two thousand channels are the same for the sockets
+    chosen = "%s and not two_thousand" % peer.client.rpartition(".")[2]
+    said = run(
+        flavour, broker, ["-m", "tests.green", flavour, "-q", "-x", "-p", "no:cacheprovider", "-k", chosen, *files]
+    )
     assert " passed" in said
 
 
