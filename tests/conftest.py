@@ -38,7 +38,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Op
 import pytest
 
 import amqplib.client_0_8
-from amqplib.broker.session import PRODUCT
+from amqplib.broker.handshake import PRODUCT
 from tests.box import Box
 from tests.brokers import Node, Nodes, installed, system_install
 from tests.certificates import find_openssl

@@ -167,6 +167,10 @@ class Broker:
         """Serve, in a thread of its own."""
         self._server.start()
 
+    def serve(self) -> None:
+        """Serve in this thread, until something is raised in it, such as KeyboardInterrupt."""
+        self._server.run()
+
     def stop(self) -> None:
         """End all connections and the thread. RuntimeError if something went wrong in the broker itself meanwhile."""
         self._server.stop()

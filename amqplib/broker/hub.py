@@ -11,6 +11,7 @@ from .timers import Timers
 from .vhost import VHost
 
 if TYPE_CHECKING:
+    from .output import Output
     from .session import Session
 
 __all__ = ["Hub", "Limits"]
@@ -53,7 +54,7 @@ class Hub:
         self.orders = Orders()
         self.sessions: Set[Session] = set()
         #: Sessions that have written since the server last looked.
-        self.dirty: List[Session] = []
+        self.dirty: List[Output] = []
         #: What went wrong in the broker itself.
         self.failures: List[BaseException] = []
         self._now = now

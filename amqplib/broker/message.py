@@ -61,8 +61,8 @@ def dead_letter(
 ) -> Message:
     """The message as it goes to a dead-letter exchange.
 
-    x-death has a table for each queue and reason, the latest first (https://www.rabbitmq.com/docs/dlx#effects); a
-    message that has expired loses its expiration, so that it does not do so again.
+    x-death has a table for each queue and reason, the latest first (https://www.rabbitmq.com/docs/dlx#effects). The
+    message loses its expiration, so that it does not expire there, too.
     """
     values = dict(message.properties.values)
     headers = dict(message.headers)
@@ -89,7 +89,7 @@ def dead_letter(
         "routing-keys": keys,
         **{name: death[name] for name in ("original-expiration",) if name in death},
     }
-    if reason == "expired" and "expiration" in values:
+    if "expiration" in values:
         death["original-expiration"] = values.pop("expiration")
     headers["x-death"] = [death, *deaths]
     for name, value in (("queue", queue), ("reason", reason), ("exchange", message.exchange)):

@@ -17,6 +17,7 @@ from typing import Callable, Deque, Dict, List, Optional, TypeVar
 
 from .faults import Cut
 from .hub import Hub
+from .output import Output
 from .session import Session
 from .timers import Timer
 
@@ -64,7 +65,7 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._waker, self._woken = socket.socketpair()
         self._woken.setblocking(False)
-        self._links: Dict[Session, _Link] = {}
+        self._links: Dict[Output, _Link] = {}
         self._calls: Deque[Callable[[], None]] = deque()
         #: It serves.
         self.running = False
@@ -185,13 +186,13 @@ class Server:
         """Send what sessions have written; that may have others write."""
         dirty = self._hub.dirty
         while dirty:
-            sessions, dirty[:] = dirty[:], []
-            for session in sessions:
-                link = self._links.get(session)
+            sources, dirty[:] = dirty[:], []
+            for source in sources:
+                link = self._links.get(source)
                 if link is None or link.timer:
                     continue
                 seconds = self._hub.orders.coalesce
-                if seconds and session.outgoing:
+                if seconds and source.outgoing:
                     link.timer = self._hub.timers.after(seconds, partial(self._send_late, link))
                 else:
                     self._write(link)
