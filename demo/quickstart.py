@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 import amqplib.client_0_9_1 as amqp
 from amqplib.broker import Broker
-from demo.options import connection_arguments, parser
+from demo.options import connection_arguments, parser, run
 
 
 def there_and_back(login: Dict[str, Any]) -> None:
@@ -37,7 +37,7 @@ def there_and_back(login: Dict[str, Any]) -> None:
             break
 
 
-def main() -> None:
+def main() -> int:
     """See the head of this file."""
     options = parser("Send a message and receive it, through a broker in this process or with --host through another.")
     options.set_defaults(host=None)
@@ -45,12 +45,13 @@ def main() -> None:
     login = connection_arguments(given)
     if given.host:
         there_and_back(login)
-        return
+        return 0
     with Broker() as broker:
         print("started a broker in this process, on %s" % broker.address)
         there_and_back({**login, "host": broker.address})
     print("ended the broker; with --host NAME:PORT the message goes through yours")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 
 from ..wire.errors import PeerError
-from ..wire.frames import HEARTBEAT, encode_frame
+from ..wire.frames import HEARTBEAT, METHOD, encode_frame
 from ..wire.protocol import Event
 from ..wire.server import Properties
 from ..wire.spec import Dialect, Method
@@ -63,6 +63,10 @@ class Session(Handshake):
         if self._receiver is None:
             data = self.take_header(data)
         if self._receiver is None or self.finished or not data:
+            return
+        if self._receiver.error:  # where frames begin is not known any more; but the answer to our close is
+            if encode_frame(METHOD, 0, self.dialect["connection.close_ok"].encode()) in data:
+                self.finish("closed")
             return
         events = self._receiver.receive(data)
         if self.blocked:

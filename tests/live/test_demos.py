@@ -115,7 +115,7 @@ DEMOS = {
     "demo_send.py": ["hello"],
     "demo_receive.py": [],
     "amqp_clock.py": [],
-    "round_trip.py": [],
+    "quickstart.py": [],
     "publish_confirmed.py": [],
     "worker.py": [],
     "rpc.py": ["call", "6", "7"],

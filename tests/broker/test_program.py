@@ -1,0 +1,134 @@
+"""The broker as a program, as a pytest fixture, and in the first command of README.txt."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Iterator, List
+
+import pytest
+
+import amqplib.client_0_9_1 as amqp
+from amqplib.broker.__main__ import main
+from amqplib.client.exceptions import AuthenticationError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TEST_OF_A_USER = """
+import amqplib.client_0_9_1 as amqp
+
+def test_empty(amqplib_broker):
+    assert amqplib_broker.queues() == {}
+    with amqp.Connection(amqplib_broker.address) as conn:
+        conn.channel().queue_declare("q", auto_delete=False)
+    assert list(amqplib_broker.queues()) == ["q"]
+
+def test_empty_again(amqplib_broker):
+    test_empty(amqplib_broker)
+"""
+
+
+def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=str(cwd),
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+
+
+class Program:
+    """`python -m amqplib.broker`, running."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "amqplib.broker", "--port", "0", *arguments]
+        self.process = subprocess.Popen(command, cwd=str(ROOT), stdout=subprocess.PIPE, text=True)
+        first = self._line()
+        found = re.match(r"an AMQP broker in memory on (127\.0\.0\.1:\d+); Ctrl-C ends it", first)
+        assert found, first
+        self.address = found.group(1)
+
+    def _line(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline()
+
+    def end(self, number: int) -> List[str]:
+        """What it says after the signal, and before."""
+        self.process.send_signal(number)
+        output = self.process.communicate(timeout=20)[0]
+        assert self.process.returncode == 0
+        return str(output).splitlines()
+
+
+@pytest.fixture
+def programs() -> Iterator[List[Program]]:
+    started: List[Program] = []
+    yield started
+    for program in started:
+        program.process.kill()
+        program.process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_program(programs: List[Program], number: int) -> None:
+    program = Program("-v", "--user", "alice:se:cret", "--user", "bob:x", "--vhost", "/", "--vhost", "test")
+    programs.append(program)
+    with amqp.Connection(program.address, "alice", "se:cret", virtual_host="test") as conn:
+        assert conn.channel().is_open
+        assert conn.heartbeat == 60
+    with pytest.raises(AuthenticationError):
+        amqp.Connection(program.address)
+    lines = program.end(number)
+    assert re.match(r"\d\d:\d\d:\d\d 127\.0\.0\.1:\d+: opened by alice, AMQP 0-9-1, virtual host test", lines[0])
+    assert any("login refused" in line for line in lines)
+    assert lines[-1] == "ended"
+
+
+def test_the_program_is_quiet_unless_asked(programs: List[Program]) -> None:
+    programs.append(Program("--heartbeat", "0"))
+    with amqp.Connection(programs[0].address) as conn:
+        assert conn.heartbeat == 0
+    assert programs[0].end(signal.SIGINT) == ["ended"]
+
+
+def test_a_port_that_is_taken(programs: List[Program], capsys: pytest.CaptureFixture[str]) -> None:
+    programs.append(Program())
+    port = programs[0].address.rpartition(":")[2]
+    assert main(["--port", port]) == 1
+    assert "no broker on 127.0.0.1, port %s: Address already in use" % port in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("user", ["alice", ":x"])
+def test_a_user_that_is_none(user: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--user", user])
+    assert "is not NAME:PASSWORD" in capsys.readouterr().err
+
+
+def test_the_fixture(tmp_path: Path) -> None:
+    """As a user has it, but for the installation: that is what the entry point in pyproject.toml is for."""
+    entry = re.search(
+        r'\[project\.entry-points\.pytest11\]\namqplib = "([\w.]+)"', (ROOT / "pyproject.toml").read_text()
+    )
+    assert entry
+    (tmp_path / "test_of_a_user.py").write_text(TEST_OF_A_USER)
+    done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", entry.group(1), cwd=tmp_path)
+    assert "2 passed" in done.stdout, done.stdout
+
+
+def test_quickstart() -> None:
+    """README's first command: nothing is installed, and nothing but the standard library is imported."""
+    done = run("-I", "-S", str(ROOT / "demo" / "quickstart.py"), cwd=Path("/"))
+    assert done.returncode == 0, done.stdout
+    lines = done.stdout.splitlines()
+    assert re.match(r"started a broker in this process, on 127\.0\.0\.1:\d+", lines[0])
+    assert "connected to amqplib broker" in lines[1]
+    assert "received 'hello world', and acknowledged it" in lines
+    assert lines[-1] == "ended the broker; with --host NAME:PORT the message goes through yours"
