@@ -64,6 +64,7 @@ MAIN_PEERS = [Peer("3.10", "amqplib.client_0_8"), Peer("4.0", "amqplib.client_0_
 MORE_PEERS = [Peer("3.10", "amqplib.client_0_9_1"), Peer("4.0", "amqplib.client_0_8")]
 RARE_PEERS = [
     Peer("3.8", "amqplib.client_0_8"),
+    Peer("3.8", "amqplib.client_0_9_1"),
     Peer("4.3", "amqplib.client_0_8"),
     Peer("4.3", "amqplib.client_0_9_1"),
 ]
