@@ -181,7 +181,10 @@ def is_deselected(item: pytest.Item) -> bool:
         version = tuple(map(int, peer.series.split(".")))
         if (before and version >= before) or (since and version < since):
             return True
-    if not item.get_closest_marker("thorough") or switched_on("AMQPLIB_TEST_THOROUGH"):
+    thorough = item.get_closest_marker("thorough")
+    if not thorough or switched_on("AMQPLIB_TEST_THOROUGH"):
+        return False
+    if peer is not None and peer.series == BOX and thorough.kwargs.get("box"):
         return False
     if switched_on("AMQPLIB_TEST_QUICK"):
         return True
@@ -194,7 +197,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "only(client, before, since, rabbitmq, reason): true of this client, of brokers before a version, of RabbitMQ "
         "since a version, of any RabbitMQ",
     )
-    config.addinivalue_line("markers", "thorough: takes long, and finds the same on any broker; see tests/conftest.py")
+    config.addinivalue_line(
+        "markers", "thorough(box): takes long, and finds the same on any broker; on the one in the box not"
+    )
     config.addinivalue_line("markers", "soak: proves reliability, in minutes; -m soak runs it, docs/reliability.txt")
 
 

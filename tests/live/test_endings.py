@@ -29,6 +29,7 @@ def open_on(amqp: ModuleType, node: Node) -> Connection:
 
 
 @pytest.mark.only(rabbitmq=True, reason="the broker in the box keeps nothing over its end")
+@pytest.mark.thorough(box=True)
 @pytest.mark.timeout(90)
 def test_the_broker_is_killed_while_we_wait(amqp: ModuleType, mortal: Node) -> None:
     conn = open_on(amqp, mortal)
@@ -59,6 +60,7 @@ def test_the_broker_is_killed_while_we_wait(amqp: ModuleType, mortal: Node) -> N
         assert msg.body == "kept"
 
 
+@pytest.mark.thorough(box=True)
 @pytest.mark.timeout(90)
 def test_the_broker_is_killed_while_we_publish(amqp: ModuleType, mortal: Node) -> None:
     conn = open_on(amqp, mortal)
@@ -76,6 +78,7 @@ def test_the_broker_is_killed_while_we_publish(amqp: ModuleType, mortal: Node) -
     assert over(conn)
 
 
+@pytest.mark.thorough(box=True)
 @pytest.mark.timeout(90)
 def test_the_broker_stops_while_we_wait(amqp: ModuleType, mortal: Node) -> None:
     """In good order: it says so."""

@@ -35,6 +35,7 @@ def test_unknown_user(connect: Connect) -> None:
         connect(userid="amqplib-test-nobody")
 
 
+@pytest.mark.thorough  # the broker is silent for three seconds
 def test_a_response_that_is_none(connect: Connect) -> None:
     with pytest.raises(AMQPConnectionException):
         connect(login_response=b"\xff")
