@@ -142,7 +142,7 @@ class ProtocolVersionError(ConnectionLostError):
 class TLSError(ConnectionLostError):
     """TLS failed: a certificate was not accepted, on this side or the other, or there is nothing in common.
 
-    The ssl.SSLError is the `__cause__`; `errno` is EPROTO.
+    `errno` is EPROTO, unless the connection was lost over it. The ssl.SSLError of a handshake is the `__cause__`.
     """
 
 

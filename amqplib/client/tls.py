@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 from contextlib import suppress
-from typing import Iterator, List, Optional
+from typing import Iterator, List, Optional, Tuple, Type
 
 from . import tls_errors
 from .address import Address
@@ -25,6 +25,10 @@ __all__ = ["TLSTransport"]
 _RECORDS = 65536
 #: Octets that are encrypted and sent at once: benchmarks/experiments/tls_sizes.py.
 _PORTION = 65536
+
+#: In TLS 1.3 the handshake is over before the server looks at our certificate, and then it may just go. It may as well
+#: have refused the AMQP version, so this is no TLSError.
+_UNHEARD = "; it was right after the TLS handshake: it may want a client certificate, or another one"
 
 #: Octets of an answer that tell what it is.
 _ENOUGH = 16
@@ -45,7 +49,7 @@ class TLSTransport(Transport):
         #: Has the peer said anything inside of the session?
         self._heard = False
         #: Why nothing more will come, once that is known.
-        self._over: Optional[ConnectionLostError] = None
+        self._over: Optional[Tuple[Type[ConnectionLostError], str, int]] = None
         try:
             self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
         except ValueError as exc:
@@ -99,52 +103,43 @@ class TLSTransport(Transport):
 
     def receive(self) -> bytes:
         """Whatever has arrived and makes whole TLS records; none is left in the session."""
-        if self._over is not None:
-            raise self._over
-        try:
-            encrypted = super().receive()
-        except ConnectionLostError as exc:
-            if self._heard:
-                raise
-            raise self._without_a_word(exc.amqp_reply_text, exc.errno) from exc
-        with self._session:
-            self._incoming.write(encrypted)
-            return self._decrypted()
+        if self._over is None:
+            try:
+                encrypted = super().receive()
+            except ConnectionLostError as exc:
+                if self._heard:
+                    raise
+                raise ConnectionLostError(0, exc.amqp_reply_text + _UNHEARD, errno=exc.errno) from exc
+            with self._session:
+                self._incoming.write(encrypted)
+                decrypted = self._decrypted()
+            if decrypted or self._over is None:
+                return decrypted
+        kind, text, number = self._over
+        raise kind(0, text, errno=number)
 
     def _decrypted(self) -> bytes:
-        pieces = []
-        over: Optional[ConnectionLostError] = None
+        """All that is in the session; `_over` says why nothing will follow, if that is so."""
+        pieces: List[bytes] = []
         try:
             while True:
                 piece = self._tls.read(_RECORDS)
                 if not piece:
                     break
                 pieces.append(piece)
+                self._heard = True
         except ssl.SSLWantReadError:
-            self._heard = self._heard or bool(pieces)
             return b"".join(pieces)
         except ssl.SSLZeroReturnError:
             pass
         except ssl.SSLError as exc:
-            over = self._failed(tls_errors.in_words(exc, self._server_hostname, []))
-            over.__cause__ = exc.with_traceback(None)
-        text = "%s ended the TLS session" % str(self.address)
-        if over is None and (self._heard or pieces):
-            over = ConnectionLostError(0, text, errno=errno.ECONNRESET)
-        elif over is None:
-            over = self._without_a_word(text, errno.ECONNRESET)
-        self._heard = True
-        if not pieces:
-            raise over
-        self._over = over
+            what = "the TLS session broke with" if self._heard else "no TLS with"
+            text = "%s %s: %s" % (what, self.address, tls_errors.in_words(exc, self._server_hostname, []))
+            self._over = TLSError, text, errno.EPROTO
+            return b"".join(pieces)
+        text = "%s ended the TLS session%s" % (self.address, "" if self._heard else _UNHEARD)
+        self._over = ConnectionLostError, text, errno.ECONNRESET
         return b"".join(pieces)
-
-    @staticmethod
-    def _without_a_word(what: str, number: Optional[int]) -> ConnectionLostError:
-        """In TLS 1.3 the handshake is over before the server looks at our certificate, and then it may just go. But it
-        may as well have refused the AMQP version, so this is no TLSError."""
-        text = "%s; it was right after the TLS handshake: it may want a client certificate, or another one"
-        return ConnectionLostError(0, text % what, errno=number)
 
     def write(self, data: Data, wait: Wait) -> int:
         """Encrypt `data` and hand all of it to the system; how many octets that was before."""

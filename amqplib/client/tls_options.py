@@ -39,7 +39,7 @@ def make_context(option: Union[bool, Mapping[str, Any], ssl.SSLContext]) -> Tupl
     """
     if isinstance(option, ssl.SSLContext):
         option = {"context": option}
-    elif option is True:
+    elif isinstance(option, int) and option:  # True, and 1 of old programs
         option = {}
     elif not isinstance(option, Mapping):
         raise ValueError("ssl: it is True, a dict or an ssl.SSLContext, not a thing of type %s" % type(option).__name__)

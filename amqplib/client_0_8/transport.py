@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from ..client.address import DEFAULT_PORT, DEFAULT_TLS_PORT, parse_host
+from ..client.address import DEFAULT_PORT
 from ..client.deadline import Deadline
 from ..client.transport import Transport, open_transport
+from ..client.url import parse_target
 from ..wire.spec import AMQP_0_8
 
 __all__ = ["AMQP_PORT", "AMQP_PROTOCOL_HEADER", "TCPTransport", "create_transport"]
@@ -21,8 +22,11 @@ TCPTransport = _AbstractTransport = Transport
 
 
 def create_transport(host: str, connect_timeout: Optional[float] = None, ssl: Any = False) -> Transport:
-    """Connect to 'name:port'; with TLS where `ssl` asks for it."""
-    return open_transport(parse_host(host, DEFAULT_TLS_PORT if ssl else DEFAULT_PORT), ssl, Deadline(connect_timeout))
+    """Connect to 'name:port', or as far as a URL says where; with TLS where `ssl` asks for it."""
+    target = parse_target(host, bool(ssl))
+    if len(target.addresses) > 1:
+        raise ValueError("host: create_transport() takes one host, not %d" % len(target.addresses))
+    return open_transport(target.addresses[0], target.ssl(ssl), Deadline(connect_timeout))
 
 
 def __getattr__(name: str) -> Any:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import errno
+import gc
 import socket
 import ssl
 import threading
+import weakref
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import amqplib.client_0_8 as amqp
 from amqplib.client import tls_errors
 from amqplib.client.address import Address
 from amqplib.client.deadline import Deadline
 from amqplib.client.tls import TLSTransport
-from amqplib.client.transport import open_transport
+from amqplib.client.transport import Transport, open_transport
 
 from .peer import Peer
 from .test_hosts import offer
@@ -195,6 +199,22 @@ def test_certificates_without_names(junk: bytes) -> None:
         list(tls_errors._names(junk))
 
 
+@given(data=st.data())
+@settings(deadline=None)
+def test_certificates_of_any_bytes(certificates: Path, data: st.DataObject) -> None:
+    """A stranger's certificate may be anything. Its names are found, or it has none."""
+    pem = (certificates / data.draw(st.sampled_from(["server.pem", "nameless.pem"]))).read_text()
+    der = bytearray(ssl.PEM_cert_to_DER_cert(pem))
+    for _ in range(data.draw(st.integers(0, 3))):
+        der[data.draw(st.integers(0, len(der) - 1))] = data.draw(st.integers(0, 255))
+    del der[data.draw(st.integers(len(der) // 2, len(der))) :]
+    try:
+        names = list(tls_errors._names(bytes(der)))
+    except (IndexError, ValueError):
+        names = []
+    assert all(isinstance(name, str) for name in names)
+
+
 # --- certificates of the client ----------------------------------------------------------------------------
 
 
@@ -302,6 +322,26 @@ def test_lost_without_a_word(peer: Peer, ending: str) -> None:
     assert caught.value.errno in (errno.ECONNRESET, errno.EPIPE)
 
 
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x03\x00"])
+def test_lost_in_the_middle_of_the_handshake(peer: Peer, said: bytes) -> None:
+    peer.address = "localhost:%d" % peer.port
+    peer.accept()
+    peer.expect_bytes(b"\x16\x03\x01")  # a ClientHello begins
+    peer.send_bytes(said)
+    peer.reset()
+    exc = refused(peer, True)
+    assert "the connection was lost in the TLS handshake" in str(exc)
+    assert ("AMQP without TLS" in str(exc)) == (said == b"")
+    assert exc.errno == errno.ECONNRESET
+
+
+def test_a_host_name_that_no_certificate_can_have() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = "127.0.0.1:%d" % server.getsockname()[1]
+        with pytest.raises(ValueError, match=r"^ssl: server_hostname: '\.x'"):
+            amqp.Connection(address, ssl={"server_hostname": ".x"})
+
+
 def test_silence_in_the_handshake(peer: Peer) -> None:
     peer.accept()
     peer.drain()
@@ -331,7 +371,7 @@ def encrypted(peer: TLSPeer, options: Any) -> amqp.Connection:
 def test_a_broken_record(tls_peer: TLSPeer, trusting: Dict[str, Any]) -> None:
     conn = encrypted(tls_peer, trusting)
     tls_peer.send_raw(b"\x17\x03\x03\x00\x20" + b"\0" * 32)
-    with pytest.raises(amqp.TLSError, match="no TLS with localhost"):
+    with pytest.raises(amqp.TLSError, match="the TLS session broke with localhost"):
         conn.drain_events(timeout=20)
     tls_peer.drain()
 
@@ -349,25 +389,77 @@ def test_a_broken_record_behind_a_message(tls_peer: TLSPeer, trusting: Dict[str,
     tls_peer.wait()
     conn.drain_events(timeout=20)
     assert got == [b"x"]
-    with pytest.raises(amqp.TLSError, match="no TLS with localhost"):
+    with pytest.raises(amqp.TLSError, match="the TLS session broke with localhost"):
         conn.drain_events(timeout=20)
     tls_peer.drain()
 
 
+@pytest.mark.parametrize("how", ["close", "reset", "unwrap"])
+def test_the_end_before_a_word(tls_peer: TLSPeer, trusting: Dict[str, Any], how: str) -> None:
+    """It may have refused the AMQP version, which is tried twice, or a client certificate: the error says so."""
+    for _ in range(2):
+        tls_peer.accept()
+        if how == "unwrap":
+            tls_peer.do(lambda: unwrap(tls_peer))
+            tls_peer.drain()
+        else:
+            getattr(tls_peer, how)()
+    with pytest.raises(amqp.ConnectionLostError) as caught:
+        amqp.Connection(tls_peer.address, ssl=trusting, connect_timeout=20)
+    assert str(caught.value).count("it may want a client certificate") == 2
+
+
+def test_a_reason_that_came_before_something_was_written(
+    tls_peer: TLSPeer, trusting: Dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The alert that tells why, not the broken pipe."""
+    tls_peer.accept()
+    tls_peer.send_raw(b"\x17\x03\x03\x00\x20" + b"\0" * 32)  # as good as an alert
+    transport = open_transport(Address("localhost", tls_peer.port), trusting, Deadline(20))
+    assert transport.readable(20)
+    tls_peer.wait()
+
+    def broken(self: Transport, data: Any, wait: Any) -> int:
+        raise amqp.ConnectionLostError(0, "broken pipe", errno=errno.EPIPE)
+
+    monkeypatch.setattr(Transport, "write", broken)
+    with pytest.raises(amqp.TLSError, match="no TLS with localhost"):
+        transport.write(b"x", lambda: None)
+    transport.close()
+    tls_peer.drain()
+
+
+def test_it_dies_by_reference_count(tls_peer: TLSPeer, trusting: Dict[str, Any]) -> None:
+    """Also when it was TLS that ended it."""
+    conn = encrypted(tls_peer, trusting)
+    gone = weakref.ref(conn.transport)
+    tls_peer.send_raw(b"\x17\x03\x03\x00\x20" + b"\0" * 32)
+    gc.disable()
+    try:
+        with pytest.raises(amqp.TLSError):
+            conn.drain_events(timeout=20)
+        del conn
+        assert gone() is None
+    finally:
+        gc.enable()
+    tls_peer.drain()
+
+
+def unwrap(peer: TLSPeer) -> None:
+    """Say that the session is over, and no more."""
+    session = peer._connected()
+    assert isinstance(session, ssl.SSLSocket)
+    session.setblocking(False)
+    with pytest.raises(ssl.SSLWantReadError):
+        session.unwrap()
+    session.setblocking(True)
+
+
 def test_the_end_of_the_session(tls_peer: TLSPeer, trusting: Dict[str, Any]) -> None:
     conn = encrypted(tls_peer, trusting)
-
-    def unwrap() -> None:
-        session = tls_peer._connected()
-        assert isinstance(session, ssl.SSLSocket)
-        session.setblocking(False)
-        with pytest.raises(ssl.SSLWantReadError):
-            session.unwrap()
-
-    tls_peer.do(unwrap)
+    tls_peer.do(lambda: unwrap(tls_peer))
     with pytest.raises(amqp.ConnectionLostError, match="ended the TLS session"):
         conn.drain_events(timeout=20)
-    tls_peer.do(lambda: tls_peer._connected().setblocking(True))
     tls_peer.drain()
 
 

@@ -27,6 +27,7 @@ def assert_verifying(context: ssl.SSLContext) -> None:
     "option",
     [
         True,
+        1,
         {},
         {"ca_certs": None, "certfile": None, "keyfile": None, "cert_reqs": None, "ssl_version": None, "ciphers": None},
         {"server_side": False, "do_handshake_on_connect": False, "suppress_ragged_eofs": True, "password": None},
@@ -107,7 +108,7 @@ def test_options_are_left_alone() -> None:
 
 MISTAKES: Dict[str, Tuple[Any, str]] = {
     "no dict": ("yes", "it is True, a dict or an ssl.SSLContext, not a thing of type str"),
-    "a number": (1, "it is True, a dict or"),
+    "a list": ([1], "it is True, a dict or"),
     "unknown": ({"bogus": 1, "verify": False}, "unknown option bogus, verify"),
     "unknown and no str": ({1: 1}, "unknown option 1"),
     "a server": ({"server_side": True}, "server_side: this is a client"),

@@ -6,9 +6,12 @@ import ssl
 from typing import Any, Dict, List, Tuple
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import amqplib.client_0_8 as amqp
 import amqplib.client_0_9_1 as amqp91
+from amqplib.client_0_8.transport import create_transport
 from amqplib.client.url import Target, parse_target
 from amqplib.wire.spec import AMQP_0_9_1
 
@@ -179,6 +182,40 @@ def test_no_mistake_shows_a_password(url: str) -> None:
         text = exposed(caught.value)
         assert PASSWORD not in text
         assert "host = <secret>" in text
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+@example("@", "")
+@example("/", "?")
+@example("", "@h?")
+def test_whatever_stands_beside_a_password(before: str, after: str) -> None:
+    """Of a URL in which it was not encoded, or not enough, no error shows any of it."""
+    try:
+        parse_target("amqp://bob:%s%s%s@host" % (before, PASSWORD, after))
+    except ValueError as exc:
+        assert PASSWORD not in exposed(exc)  # noqa: PT017
+
+
+@given(st.text(alphabet="amqps:/@[]%25?&=#,.1ab\udcff ", max_size=40), st.booleans())
+def test_whatever_is_given_as_a_host(text: str, tls: bool) -> None:
+    """It is read, or it is a ValueError that says so."""
+    try:
+        target = parse_target(text, tls)
+    except ValueError as exc:
+        assert str(exc).startswith("host: ")  # noqa: PT017
+    else:
+        assert target.addresses
+        assert all(address.host and 0 < address.port < 65536 for address in target.addresses)
+
+
+def test_old_programs_may_open_a_transport_themselves(peer: Peer) -> None:
+    for host in (peer.address, "amqp://bob:pw@%s/x" % peer.address):
+        peer.accept()
+        transport = create_transport(host, 20)
+        transport.close()
+        peer.expect_end()
+    with pytest.raises(ValueError, match="takes one host, not 2"):
+        create_transport("a,b")
 
 
 def test_its_parts_are_not_shown() -> None:
