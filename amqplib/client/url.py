@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from .address import DEFAULT_PORT, DEFAULT_TLS_PORT, Address, parse_host, parse_hosts
-from .secret import SecretStr
+from .secret import SecretStr, hide
 
 __all__ = ["Target", "parse_target"]
 
@@ -46,6 +46,7 @@ class Target(NamedTuple):
 def parse_target(text: str, tls: bool = False) -> Target:
     """A URL, or one host or several as in `address`; `tls` says whether TLS is asked for anyway. ValueError says what
     is wrong, and shows nothing that may be secret."""
+    text = hide(text)
     try:
         return _parse(text, tls)
     except ValueError as exc:

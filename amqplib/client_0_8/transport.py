@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from ..client.address import DEFAULT_PORT
 from ..client.deadline import Deadline
+from ..client.secret import hide, hide_in
 from ..client.transport import Transport, open_transport
 from ..client.url import parse_target
 from ..wire.spec import AMQP_0_8
@@ -23,6 +24,7 @@ TCPTransport = _AbstractTransport = Transport
 
 def create_transport(host: str, connect_timeout: Optional[float] = None, ssl: Any = False) -> Transport:
     """Connect to 'name:port', or as far as a URL says where; with TLS where `ssl` asks for it."""
+    host, ssl = hide(host), hide_in(ssl)
     target = parse_target(host, bool(ssl))
     if len(target.addresses) > 1:
         raise ValueError("host: create_transport() takes one host, not %d" % len(target.addresses))

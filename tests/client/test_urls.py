@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import amqplib.client_0_8 as amqp
 import amqplib.client_0_9_1 as amqp91
-from amqplib.client_0_8.transport import create_transport
 from amqplib.client.url import Target, parse_target
+from amqplib.client_0_8.transport import create_transport
 from amqplib.wire.spec import AMQP_0_9_1
 
 from .exposed import exposed
