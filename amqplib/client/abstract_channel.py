@@ -128,7 +128,8 @@ class AbstractChannel(Route):
                 text = "%s: %s: another thread's call had no answer within %.3g s"
                 raise AMQPTimeoutError(text % (self._where(), name, deadline.seconds or 0))
             self._check_callable()
-            self._link.flush(deadline)
+            if self._link.batches:
+                self._link.flush(deadline)
             return self._await(method.replies, frame, deadline, name in _LAST, consumer)
         finally:
             if held:
@@ -148,7 +149,6 @@ class AbstractChannel(Route):
         """Send, and wait for one of the replies expected; nothing is sent after the `last`."""
         if self._expected:
             raise self._link._nested("waiting for %s" % self._names(self._expected))
-        where = self._where()
         self._replies.clear()
         self._expected, self._new_consumer = expected, consumer
         sent = True  # for all we know: an exception from outside may come at any point
@@ -165,7 +165,7 @@ class AbstractChannel(Route):
                 self._abandon("%s came while %s was awaited" % (type(exc).__name__, self._names(expected)))
             if sent and isinstance(exc, AMQPTimeoutError):
                 seconds = time.monotonic() - deadline.began
-                text = "%s: no %s within %.3g s" % (where, self._names(expected), seconds)
+                text = "%s: no %s within %.3g s" % (self._where(), self._names(expected), seconds)
                 raise AMQPTimeoutError(text + self._link.patience.excuse()) from None
             raise
         finally:

@@ -10,6 +10,8 @@ __all__ = ["NEVER", "Deadline", "take_lock"]
 #: More seconds than this are for ever: systems do not count that far.
 _FOR_EVER = 1e8
 
+_WITHOUT_WAITING = (False,)
+
 
 class Deadline:
     """A moment on the monotonic clock; with None seconds it never comes.
@@ -70,6 +72,8 @@ def take_lock(lock: Any, deadline: Deadline, held: List[bool]) -> bool:
     The system's function and the note are one step for Python: a signal handler that raises comes before both or after
     both. With `held` the caller knows in its `finally` whether there is anything to release.
     """
-    seconds = deadline.remaining()
-    held.extend(filter(None, map(lock.acquire, (True,), (-1 if seconds is None else seconds,))))
+    held.extend(filter(None, map(lock.acquire, _WITHOUT_WAITING)))
+    if not held:
+        seconds = deadline.remaining()
+        held.extend(filter(None, map(lock.acquire, (True,), (-1 if seconds is None else seconds,))))
     return bool(held)

@@ -114,10 +114,12 @@ class Link(Reading):
     def _write_in_turn(self, data: Data, route: Optional[Route], last: bool, deadline: Deadline) -> bool:
         """The same with a deadline that comes even if another thread writes, and cannot go on."""
         held: List[bool] = []
+        until = deadline
         try:
-            while not take_lock(self._writing, self.patience.put_off(deadline), held):
+            while not take_lock(self._writing, until, held):
                 self.check()
-                if self.patience.put_off(deadline).expired():
+                until = self.patience.put_off(deadline)
+                if until.expired():
                     raise self._taken_nothing(deadline)
             return self._write_now(data, route, last, deadline)
         finally:
@@ -134,32 +136,26 @@ class Link(Reading):
             return False
         self._mid_write = True
         try:
+            wait = self._stalled if deadline is NEVER else partial(self._stalled, deadline)
             while self._owed:
                 owed, its_route = self._owed[0]
-                self._write(owed, deadline)
+                self.bytes_out += self.transport.write(owed, wait)
                 self.frames_out += 1
                 its_route._said_last = True
                 self._owed.popleft()
-            self._write(data, deadline)
+            self.bytes_out += self.transport.write(data, wait)
             self.frames_out += 1
             if last and route is not None:
                 route._said_last = True
-        finally:
-            self._mid_write = False
-        return True
-
-    def _write(self, data: Data, deadline: Deadline) -> None:
-        assert self._mid_write  # rule 2
-        try:
-            wait = self._stalled if deadline is NEVER else partial(self._stalled, deadline)
-            self.bytes_out += self.transport.write(data, wait)
         except AMQPTimeoutError:
             raise  # nothing went
         except BaseException as exc:
             self._note(exc)  # Ctrl-C as well: half a frame may be out, and nothing may follow it
             raise
         finally:
+            self._mid_write = False
             self._stall = None
+        return True
 
     def _stalled(self, deadline: Deadline = NEVER) -> None:
         """The system takes no more for now: wait until it does, and read what comes meanwhile."""

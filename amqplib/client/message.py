@@ -41,12 +41,15 @@ class GenericContent:
         return local_time(seconds)
 
     def __init__(self, **props: Any) -> None:
-        if props:
-            fields = self.PROPERTIES
-            names = _BASIC_NAMES if fields is content.BASIC.fields else _names(tuple(fields))
-            if not names.issuperset(props):
-                props = {name: value for name, value in props.items() if name in names}
-        self.properties = props
+        self.properties = self._known(props) if props else props
+
+    def _known(self, props: Dict[str, Any]) -> Dict[str, Any]:
+        """Without those that the class does not have."""
+        fields = self.PROPERTIES
+        names = _BASIC_NAMES if fields is content.BASIC.fields else _names(tuple(fields))
+        if names.issuperset(props):
+            return props
+        return {name: value for name, value in props.items() if name in names}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GenericContent) and self.properties == other.properties
@@ -55,11 +58,14 @@ class GenericContent:
 
     def __getattr__(self, name: str) -> Any:
         """Properties, then what is known of the delivery, are attributes as well."""
-        if not name.startswith("__"):
-            for source in ("properties", "delivery_info"):
-                values = self.__dict__.get(source)
-                if values and name in values:
-                    return values[name]
+        if name[:2] != "__":
+            own = self.__dict__
+            values = own.get("properties")
+            if values and name in values:
+                return values[name]
+            values = own.get("delivery_info")
+            if values and name in values:
+                return values[name]
         raise AttributeError("%s has no attribute or property %r" % (type(self).__name__, name))
 
     def _serialize_properties(self) -> bytes:
@@ -95,7 +101,7 @@ class Message(GenericContent):
     delivery_info: Dict[str, Any]
 
     def __init__(self, body: Union[str, bytes] = "", children: Any = None, **properties: Any) -> None:
-        super().__init__(**properties)
+        self.properties = self._known(properties) if properties else properties
         self.body = body
         self.delivery_info = {}
 

@@ -140,7 +140,10 @@ class Publishing(ChannelMethods):
             link.frames_out -= 1
         tag = None
         if self._confirms is None:
-            self._emit(frames)
+            if self._gathered is None:
+                link.send_raw(frames, self)
+            else:
+                self._emit(frames)
         else:
             sent = self._sent(exchange, routing_key, body, msg.properties) if mandatory else None
             tag = self._publish_counted(self._confirms, frames, msg, sent)

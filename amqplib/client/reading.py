@@ -89,8 +89,9 @@ class Reading(Routes):
                 self._lead_no_more()
 
     def _lead_no_more(self) -> None:
-        with self._state:
-            if self._followers:
+        # Who is about to follow looks once more for a leader when it has been counted; who is counted is woken.
+        if self._followers:
+            with self._state:
                 self._changed.notify_all()
         if self._closing:
             self.transport.close()
@@ -98,7 +99,8 @@ class Reading(Routes):
     def _follow(self, deadline: Deadline) -> None:
         self._followers += 1
         try:
-            self._changed.wait(deadline.within(_LOOK_AGAIN))
+            if self._leader is not None:
+                self._changed.wait(deadline.within(_LOOK_AGAIN))
         finally:
             self._followers -= 1
 

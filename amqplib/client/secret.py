@@ -44,9 +44,12 @@ def hide(value: T) -> T:
     return value
 
 
+_SECRETS = frozenset((SecretStr, SecretBytes))
+
+
 def hide_made_of(parts: Iterable[Any], data: bytes) -> bytes:
     """Bytes that were made of these parts; if one of them is not shown, neither are they."""
-    return SecretBytes(data) if any(isinstance(part, (SecretStr, SecretBytes)) for part in parts) else data
+    return data if _SECRETS.isdisjoint(map(type, parts)) else SecretBytes(data)
 
 
 def hide_in(options: T) -> T:
