@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 import amqplib.client_0_9_1 as amqp
 from amqplib.client.message import GenericContent
 from amqplib.wire.spec import AMQP_0_9_1
+from tests.wire.helpers import frame, octets
 
 from .peer import PATIENCE, Peer, content, method
 from .truth import Truth
@@ -323,6 +324,35 @@ def test_a_returned_message_is_not_acknowledged_to_the_program(newer_peer: Peer,
         newer.wait_for_confirms(timeout=PATIENCE)
     assert list(caught.value.returned) == [1]
     assert acked == [2]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "2000 0000000A 01 'b' 49 00000001 01 'z' 7A",  # a field that cannot be read
+        "2000 0000000B 01 'b' 44 FF 7FFFFFFF 01 'a' 56",
+        "0040 7FFFFFFFFFFFFFFF",
+        "8000 03 'a' FF 'b'",
+        "1000 07",
+    ],
+)
+def test_a_message_that_comes_back_changed(newer_peer: Peer, newer: amqp.Channel, header: str) -> None:
+    """Whatever has been done to its properties, it is known by its way and its body."""
+    select(newer_peer, newer)
+    headers = {"b": 1}
+    newer_peer.expect_content(
+        "basic.publish", 0, "", "q", True, False, message=({"application_headers": headers}, b"body")
+    )
+    newer.basic_publish(amqp.Message(b"body", application_headers=headers), routing_key="q", mandatory=True)
+    newer_peer.send_bytes(
+        method("basic.return", *NO_ROUTE, "", "q", dialect=AMQP_0_9_1)
+        + frame(2, 1, b"\0\x3c\0\0" + b"\0\0\0\0\0\0\0\x04" + octets(header))
+        + frame(3, 1, b"body")
+    )
+    newer_peer.send("basic.ack", 1, False)
+    with pytest.raises(amqp.UnconfirmedError, match="1 returned"):
+        newer.wait_for_confirms(timeout=PATIENCE)
+    assert newer.is_open
 
 
 def test_acks_that_nobody_asked_for(newer_peer: Peer, newer: amqp.Channel, caplog: pytest.LogCaptureFixture) -> None:

@@ -212,6 +212,13 @@ def test_a_late_ack_for_one_message_never_vouches_for_another() -> None:
     assert list(confirms.unconfirmed) == [second]
 
 
+def test_a_fork_while_another_thread_is_at_the_books() -> None:
+    confirms = Confirms()
+    with vars(confirms)["_books"]:
+        confirms.forked()
+        assert confirms.sent(Message("x")) == 1
+
+
 @pytest.mark.parametrize(("window", "outstanding", "full"), [(None, 100, False), (2, 1, False), (2, 2, True)])
 def test_window(window: Optional[int], outstanding: int, full: bool) -> None:
     confirms = Confirms(window)
