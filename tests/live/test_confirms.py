@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, List
+import sys
+from contextlib import suppress
+from typing import Any, Callable, List
 
 import pytest
 
@@ -11,7 +13,7 @@ from amqplib.client.exceptions import AMQPTimeoutError, ConfirmTimeoutError, Unc
 from amqplib.client.message import Message
 from tests.brokers import Node
 from tests.live.conftest import Connect, Names
-from tests.live.helpers import declare, eventually, holds
+from tests.live.helpers import declare, eventually, holds, together
 
 
 def test_confirms(modern: Channel, queue: str) -> None:
@@ -148,3 +150,41 @@ def test_functions_for_confirms_and_returns(modern: Channel, queue: str, names: 
     modern.basic_publish(Message("lost"), routing_key=names.any(), mandatory=True)
     eventually(lambda: modern.wait(timeout=20) or len(said) == 2)
     assert sorted(said) == [(1, "kept"), (312, "lost")]
+
+
+def test_all_ways_of_waiting_at_once(modern: Channel, queue: str) -> None:
+    """On one channel: nothing is lost, nothing is told twice, and nobody is in another's way."""
+    conn, number = modern.connection, 1500
+    assert conn
+    got: List[Any] = []
+    acked: List[int] = []
+    modern.basic_consume(queue, callback=lambda msg: got.append(msg.body), no_ack=True)
+    modern.confirm_select(window=200, on_ack=lambda tag, msg: acked.append(tag))
+
+    def until_all_have_come(wait: Callable[[], Any]) -> None:
+        while len(got) < number:
+            with suppress(AMQPTimeoutError):
+                wait()
+
+    def publish() -> None:
+        for n in range(number):
+            modern.basic_publish(Message(str(n)), routing_key=queue)
+            if n % 500 == 0:
+                modern.wait_for_confirms(timeout=20)
+        modern.wait_for_confirms(timeout=20)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        together(
+            publish,
+            lambda: until_all_have_come(lambda: conn.drain_events(timeout=0.1)),
+            lambda: until_all_have_come(lambda: modern.wait([(60, 60)], timeout=0.1)),
+            lambda: until_all_have_come(lambda: modern.wait(timeout=0.1)),
+        )
+    finally:
+        sys.setswitchinterval(interval)
+    while modern.pending():
+        modern.wait(timeout=0)
+    assert sorted(got, key=int) == [str(n) for n in range(number)]
+    assert sorted(acked) == list(range(1, number + 1))
