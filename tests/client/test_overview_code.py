@@ -19,8 +19,9 @@ import amqplib.client_0_9_1 as amqp91
 
 OVERVIEW = Path(__file__).resolve().parents[2] / "docs" / "overview.txt"
 
-#: How indented paragraphs begin that are no code.
-TABLES = ("client_0_8 ", "amqp://", "heartbeat=30 ", "TLSError: ", "IMPORTANT: ", "AMQPChannelException ")
+#: How indented paragraphs begin that are no code; nor are those with columns, three blanks apart.
+PROSE = ("TLSError: ", "IMPORTANT: ")
+COLUMNS = re.compile(r"\S {3,}[^# ]")
 
 
 def paragraphs() -> Iterator[str]:
@@ -31,7 +32,7 @@ def paragraphs() -> Iterator[str]:
             yield textwrap.dedent(paragraph)
 
 
-CODE = [text for text in paragraphs() if not text.lstrip().startswith(TABLES)]
+CODE = [text for text in paragraphs() if not text.startswith(PROSE) and not COLUMNS.search(text)]
 
 
 def lines_with_remarks() -> List[str]:
