@@ -184,11 +184,13 @@ class AbstractChannel(Route):
 
     def _take_next(self, allowed: Optional[Collection[Sig]]) -> Optional[Item]:
         """The oldest method for wait(), among those allowed."""
+        if not self.method_queue:
+            return None
         if allowed is None:
             try:
                 return self.method_queue.popleft()
             except IndexError:
-                return None
+                return None  # another thread was faster
         while True:
             try:
                 for item in self.method_queue:

@@ -147,11 +147,11 @@ class Channel(Publishing):
         for `timeout` seconds; the channel stays usable.
         """
         item = None
-        if allowed_methods is None:
+        if allowed_methods is None and self.method_queue:
             try:
                 item = self.method_queue.popleft()
             except IndexError:
-                pass
+                pass  # another thread was faster
         if item is None:
             item = self._wait_for_item(allowed_methods, Deadline(timeout))
         if item[0] is _DELIVER:

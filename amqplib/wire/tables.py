@@ -127,8 +127,8 @@ def encode_table(table: Dict[str, Any], depth: int = 1) -> bytes:
     """A 4-byte length, then the fields: name, type octet, value. LocalError names the field that does not fit."""
     if depth > MAX_DEPTH:
         raise LocalError("nested more than %d deep (or inside itself)" % MAX_DEPTH)
-    out = [b""]
-    last: List[bytes] = []  # an UndecodedField runs up to the end of its table, so that is where it goes
+    out: List[bytes] = []
+    last = b""  # an UndecodedField runs up to the end of its table, so that is where it goes
     for key, value in table.items():
         try:
             name = _keys.get(key) or _encode_key(key)
@@ -139,13 +139,16 @@ def encode_table(table: Dict[str, Any], depth: int = 1) -> bytes:
                 out.append(b"%bS%b%b" % (name, _pack_long(len(data)), data))
             elif kind is int and -0x80000000 <= value <= 0x7FFFFFFF:
                 out.append(name + _pack_I(b"I", value))
+            elif kind is UndecodedField:
+                last += name + value
             else:
-                (last if kind is UndecodedField else out).append(name + _encode_value(value, depth))
+                out.append(name + _encode_value(value, depth))
         except UnicodeEncodeError:
             raise LocalError("[%r]: %s cannot be encoded as UTF-8" % (key, shown(value))) from None
         except LocalError as exc:
             raise LocalError("[%r]: %s" % (key, exc)) from None
-    return _with_length(out + last)
+    fields = b"".join(out) + last
+    return _pack_long(len(fields)) + fields
 
 
 #: Keys as they are written: programs use few. Emptied when it is full.
