@@ -383,6 +383,7 @@ class Channel(Publishing):
     ) -> Iterator[Message]:
         """Iterate over the messages of a queue: `for msg in ch.consume('work'): ...; msg.ack()`.
 
+        The consumer is made when the first message is asked for, so that is where errors such as 404 are raised.
         The iteration ends when no message has come for `timeout` seconds since the loop asked for one, or when the
         server cancels the consumer; leaving the loop cancels it as well. Messages that had been delivered by then, but
         not been given to the loop, go back to the queue (with no_ack they are lost: set basic_qos() and acknowledge if

@@ -22,7 +22,7 @@ from amqplib.client.message import Message
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Seconds that anything may take which takes milliseconds.
-PATIENCE = 15.0
+PATIENCE = 30.0
 
 
 def get(ch: Channel, queue: str, no_ack: bool = True) -> Message:
