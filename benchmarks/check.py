@@ -26,7 +26,7 @@ TOLERANCE = 1.25
 ROWS = [
     BY_NAME[name] for name in ("publish", "batch", "headers", "consume", "ack", "get", "confirmed", "1MB-out", "1MB-in")
 ]
-ROUNDS, LONG_ROUNDS, RECORD_ROUNDS = 7, 15, 25
+ROUNDS, LONG_ROUNDS, RECORD_ROUNDS = 7, 15, 15
 SCALE = 0.25
 
 #: What a row is compared with -> ratio.

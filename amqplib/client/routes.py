@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, NoReturn, Optional, Tuple, Type
 
 from ..wire.errors import quote
@@ -132,7 +132,8 @@ class Routes:
         self._routes: Dict[int, Route] = {}
         self._control_route = Route()  # that of channel 0
         #: Channels that have got methods since they were last looked at; some may be handled already.
-        self.ready: Dict[int, Route] = {}
+        #: Ordered, because the first of many leaves a plain dict only after a search.
+        self.ready: OrderedDict[int, Route] = OrderedDict()
 
     def _make_locks(self) -> None:
         # They can be taken again by a thread that has them: a signal handler of the program's that comes at the wrong
@@ -199,8 +200,7 @@ class Routes:
     def take_ready(self) -> Optional[Tuple[int, Item]]:
         """For wait_for(): a method of any channel, with the channel's number. Channels take turns."""
         while self.ready:
-            number = next(iter(self.ready))
-            route = self.ready.pop(number)
+            number, route = self.ready.popitem(last=False)
             try:
                 item = route.method_queue.popleft()
             except IndexError:
@@ -273,7 +273,7 @@ class Routes:
     def _tear_down(self) -> None:
         with self._state:
             on_failure, self._on_failure, self._on_control = self._on_failure, None, None
-            self._routes, self.ready, self._control_route = {}, {}, Route()
+            self._routes, self.ready, self._control_route = {}, OrderedDict(), Route()
             self._changed.notify_all()
         if self._beats:
             self._beats.stop()
