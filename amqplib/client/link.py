@@ -184,13 +184,12 @@ class Link(Reading):
         text = "%s has taken no data for %.3g s" % (self.transport.address, seconds)
         return AMQPTimeoutError(text + self.patience.excuse())
 
-    def await_unblocked(self) -> None:
+    def await_unblocked(self, deadline: Deadline = NEVER) -> None:
         """Wait until the broker takes publishes again; ConnectionBlockedError after the blocked_timeout."""
         self.tell()
+        until = self.patience.unblocking().sooner(deadline)
         try:
-            self.wait_for(
-                lambda: True if self.patience.blocked is None else None, self.patience.unblocking(), free=True
-            )
+            self.wait_for(lambda: True if self.patience.blocked is None else None, until, free=True)
         except AMQPTimeoutError as exc:
             if self.patience.blocked is None:
                 raise

@@ -15,7 +15,7 @@ from typing import Any, Callable, ClassVar, Deque, Dict, Iterator, List, Optiona
 from ..wire.spec import Sig, sig_of
 from .channel_methods import ChannelMethods
 from .confirms import Confirms, Sent, Settled, Unsafe
-from .deadline import NEVER, Deadline
+from .deadline import NEVER, Deadline, take_lock
 from .exceptions import AMQPException, AMQPTimeoutError, ConfirmTimeoutError, NestedCallError, UnconfirmedError
 from .link import Link
 from .logger import LOGGER
@@ -133,24 +133,25 @@ class Publishing(ChannelMethods):
             link.await_unblocked()
         body = encode_body(msg)
         args = self.default_ticket if ticket is None else ticket, exchange, routing_key, mandatory, immediate
-        frames = link.sender.publish(self._number, args, msg.properties, body)
-        if not isinstance(frames, bytes):
-            link.frames_out += (len(frames) - 1) // 3 - 1  # those of the body, of which one has been thought of
-        elif not body:
-            link.frames_out -= 1
         tag = None
         if self._confirms is None:
+            frames = link.sender.publish(self._number, args, msg.properties, body)
+            if not body or not isinstance(frames, bytes):
+                self._count_frames(frames)
             if self._gathered is None:
                 link.send_raw(frames, self)
             else:
                 self._emit(frames)
         else:
-            sent = self._sent(exchange, routing_key, body, msg.properties) if mandatory else None
-            tag = self._publish_counted(self._confirms, frames, msg, sent)
+            tag = self._publish_counted(self._confirms, msg, body, args, NEVER)
         link.messages_out += 1
         if link.notices:
             link.tell()
         return tag
+
+    def _count_frames(self, frames: Data) -> None:
+        """Of a message that has not one frame with a body, as is thought when messages are counted."""
+        self._link.frames_out += -1 if isinstance(frames, bytes) else (len(frames) - 1) // 3 - 1
 
     # --- batches
 
@@ -182,12 +183,12 @@ class Publishing(ChannelMethods):
                 self._gathered = None
                 self._link.batches.remove(self)
 
-    def _emit(self, frames: Data) -> None:
+    def _emit(self, frames: Data, deadline: Deadline = NEVER) -> None:
         gathered = self._gathered
         if gathered is None or not isinstance(frames, bytes):
             if gathered:
-                self._flush()
-            self._link.send_raw(frames, self)
+                self._flush(deadline)
+            self._link.send_raw(frames, self, deadline=deadline)
             return
         gathered.append(frames)
         self._gathered_size += len(frames)
@@ -259,29 +260,50 @@ class Publishing(ChannelMethods):
     def _publish_counted(
         self,
         confirms: Confirms,
-        frames: Data,
         msg: GenericContent,
-        mandatory: Optional[Sent],
+        body: bytes,
+        args: Tuple[int, str, str, bool, bool],
+        deadline: Deadline,
     ) -> int:
-        with self._publishing:
+        _, exchange, routing_key, mandatory, _ = args
+        frames = self._link.sender.publish(self._number, args, msg.properties, body)
+        if not body or not isinstance(frames, bytes):
+            self._count_frames(frames)
+        sent = self._sent(exchange, routing_key, body, msg.properties) if mandatory else None
+        held: List[bool] = []
+        try:
+            if not take_lock(self._publishing, deadline, held):
+                text = "%s: another thread's publish did not end within %.3g s"
+                raise AMQPTimeoutError(text % (self._where(), deadline.seconds or 0))
             if self._counting:
                 raise self._link._nested("publishing")
             while confirms.full():
-                self._wait_until(lambda: not confirms.full(), self._link.patience.answering())
+                room = self._link.patience.answering() if deadline is NEVER else deadline
+                self._wait_until(lambda: not confirms.full(), room)
             self._check_open()
-            self._counting = True
-            tag = confirms.sent(msg, mandatory)
-            try:
-                self._emit(frames)
-            except (AMQPTimeoutError, NestedCallError):
-                confirms.take_back(tag)  # nothing went
-                raise
-            except BaseException as exc:  # Ctrl-C: did it go? Then the server has counted it, and otherwise not
-                self._abandon("%s came while a message was being published" % type(exc).__name__)
-                raise
-            finally:
-                self._counting = False
-            return tag
+            return self._count_and_emit(confirms, frames, msg, sent, deadline)
+        finally:
+            if held:
+                self._publishing.release()
+
+    def _count_and_emit(
+        self, confirms: Confirms, frames: Data, msg: GenericContent, sent: Optional[Sent], deadline: Deadline
+    ) -> int:
+        """With `_publishing` held."""
+        self._counting = True
+        tag = 0
+        try:
+            tag = confirms.sent(msg, sent)
+            self._emit(frames, deadline)
+        except (AMQPTimeoutError, NestedCallError):
+            confirms.take_back(tag)  # nothing went
+            raise
+        except BaseException as exc:  # Ctrl-C: did it go? Then the server has counted it, and otherwise not
+            self._abandon("%s came while a message was being published" % type(exc).__name__)
+            raise
+        finally:
+            self._counting = False
+        return tag
 
     def _wait_until(self, done: Callable[[], bool], deadline: Deadline, free: bool = False) -> None:
         """Let methods arrive until `done`, or the server closes the channel, which raises."""
@@ -305,13 +327,11 @@ class Publishing(ChannelMethods):
             self._call_back()
             return confirms.collect()
 
-        self._await_confirms(lambda: not confirms.unconfirmed, collect, timeout)
-
-    def _await_confirms(
-        self, done: Callable[[], bool], collect: Callable[[], Unsafe], timeout: Optional[float]
-    ) -> None:
-        """Wait until `done`; raise what `collect` then says is not safe."""
         deadline = self._link.patience.answering() if timeout is None else Deadline(timeout)
+        self._await_confirms(lambda: not confirms.unconfirmed, collect, deadline)
+
+    def _await_confirms(self, done: Callable[[], bool], collect: Callable[[], Unsafe], deadline: Deadline) -> None:
+        """Wait until `done`; raise what `collect` then says is not safe."""
         kind, cause = UnconfirmedError, None
         try:
             self._wait_until(done, deadline, free=True)
@@ -364,14 +384,22 @@ class Publishing(ChannelMethods):
     ) -> int:
         """Publish one message and wait until the server has confirmed it; its delivery tag.
 
-        Raises as wait_for_confirms() does, for this message only. Selects confirm mode first if need be.
+        Raises as wait_for_confirms() does, for this message only; `timeout` is for all of it. Selects confirm mode
+        first if need be.
         """
+        if not isinstance(msg, GenericContent):
+            raise ValueError("msg: %r is not a Message" % type(msg).__name__)
+        deadline = self._link.patience.answering() if timeout is None else Deadline(timeout)
         if self._confirms is None:
             self.confirm_select()
         confirms = self._confirmed()
-        tag = self.basic_publish(msg, exchange, routing_key, mandatory, immediate, ticket)
-        assert tag is not None
-        self._await_confirms(lambda: tag not in confirms.unconfirmed, lambda: confirms.collect_one(tag), timeout)
+        self._check_open()
+        if self._link.patience.blocked is not None:
+            self._link.await_unblocked(NEVER if timeout is None else deadline)
+        args = self._ticket(ticket), exchange, routing_key, mandatory, immediate
+        tag = self._publish_counted(confirms, msg, encode_body(msg), args, deadline)
+        self._link.messages_out += 1
+        self._await_confirms(lambda: tag not in confirms.unconfirmed, lambda: confirms.collect_one(tag), deadline)
         return tag
 
     def _confirmed(self) -> Confirms:

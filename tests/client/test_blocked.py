@@ -187,3 +187,18 @@ def test_a_timeout_of_the_callers_own_holds(newer_peer: Peer) -> None:
         conn.close(timeout=0.2)
     assert time.monotonic() - begun < PATIENCE
     assert conn.transport is None
+
+
+def test_a_publish_with_a_timeout_of_its_own(newer_peer: Peer) -> None:
+    """That holds while the broker blocks, too."""
+    conn = connect(newer_peer, blocked_timeout=None)
+    ch = open_channel(newer_peer, conn)
+    newer_peer.answer("confirm.select", "confirm.select_ok")
+    ch.confirm_select()
+    block(newer_peer, conn)
+    begun = time.monotonic()
+    with pytest.raises(amqp.ConnectionBlockedError):
+        ch.basic_publish_confirm(amqp.Message("x"), timeout=0.2)
+    assert time.monotonic() - begun < PATIENCE
+    assert not ch.unconfirmed
+    part(newer_peer, conn)

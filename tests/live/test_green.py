@@ -21,7 +21,7 @@ from tests.green import FLAVOURS
 ROOT = Path(__file__).parent.parent.parent
 
 #: What is run again; a broker that is named by an address runs it, so tests that need rabbitmqctl are skipped there.
-CORE = ["test_channels.py", "test_receiving.py", "test_sockets.py"]
+CORE = ["test_channels.py", "test_receiving.py", "test_acks.py"]
 
 pytestmark = pytest.mark.thorough
 
@@ -54,7 +54,7 @@ def run(flavour: str, broker: Broker, arguments: List[str]) -> str:
 def test_the_core_of_the_live_tests(peer: Peer, broker: Broker, flavour: str) -> None:
     files = [str(ROOT / "tests" / "live" / name) for name in CORE]
     # two thousand channels are the same for the sockets
-    chosen = "%s and not two_thousand" % peer.client.rpartition(".")[2]
+    chosen = "%s and not two_thousand" % str(peer)
     said = run(
         flavour, broker, ["-m", "tests.green", flavour, "-q", "-x", "-p", "no:cacheprovider", "-k", chosen, *files]
     )
