@@ -59,6 +59,7 @@ class Mutator:
             change: Callable[[Frames], None] = self.pick.choice(self.CHANGES).__get__(self)
             if answer:
                 change(answer)
+                answer[:] = filter(None, answer)  # what was cut away altogether cannot be changed again
         return [(count, b"".join(answer)) for count, answer in turns]
 
     def _any(self, frames: Frames) -> int:
