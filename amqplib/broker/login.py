@@ -20,10 +20,7 @@ def _plain(response: bytes) -> Optional[Login]:
 def _amqplain(response: bytes) -> Optional[Login]:
     """A field table without its length."""
     length = len(response).to_bytes(4, "big")
-    try:
-        table, _ = decode_table(length + response, 0, 4 + len(response), Reading(utc_time))
-    except IndexError:
-        return None
+    table, _ = decode_table(length + response, 0, 4 + len(response), Reading(utc_time))
     user, password = table.get("LOGIN"), table.get("PASSWORD")
     return (user, password) if isinstance(user, str) and isinstance(password, str) else None
 

@@ -138,6 +138,7 @@ class Queue:
         self._timers = timers
         self._expiry: Optional[Timer] = None  # of the next message
         self._disuse: Optional[Timer] = None  # of the queue
+        self._latest_use = 0.0
         self.used()
 
     @property
@@ -280,13 +281,20 @@ class Queue:
 
     def used(self) -> None:
         """Somebody uses the queue: its expiry is put off."""
-        if self.options.expires is None:
-            return
-        if self._disuse:
-            self._disuse.cancel()
+        self._latest_use = self._timers.clock()
+        if self.options.expires is not None and self._disuse is None:
+            self._disuse = self._timers.after(self.options.expires, self._disuse_due)
+
+    def _disuse_due(self) -> None:
         self._disuse = None
-        if not self.consumers and not self.deleted:
-            self._disuse = self._timers.after(self.options.expires, lambda: self.on_expired(self))
+        assert self.options.expires is not None
+        left = self._latest_use + self.options.expires - self._timers.clock()
+        if self.consumers:
+            return  # the end of the last one is a use
+        if left > 0:
+            self._disuse = self._timers.after(left, self._disuse_due)
+        else:
+            self.on_expired(self)
 
     def _expire(self) -> None:
         for entry in self._ready.pop_expired(self._timers.clock()):

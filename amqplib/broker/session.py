@@ -170,7 +170,7 @@ class Session(Handshake):
             confirms = channel.take_confirms()
             if self.hub.orders.confirm_delay:
                 later = partial(channel.confirm, confirms)
-                self._timers.append(self.hub.timers.after(self.hub.orders.confirm_delay, later))
+                self._later(self.hub.orders.confirm_delay, later)
             else:
                 channel.confirm(confirms)
 
@@ -211,7 +211,12 @@ class Session(Handshake):
             self.finish("missed heartbeats from client, timeout: %ds" % self._heartbeat)
             return
         self.write(_HEARTBEAT_FRAME)
-        self._timers.append(hub.timers.after(self._heartbeat / 2, self._beat))
+        self._later(self._heartbeat / 2, self._beat)
+
+    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Have something done, unless the connection is over by then."""
+        self._timers = [timer for timer in self._timers if timer.action]
+        self._timers.append(self.hub.timers.after(seconds, action))
 
     def _block(self, reason: str) -> None:
         """The broker has run short of something, and this client publishes: nothing more is read from it."""
@@ -266,7 +271,7 @@ class Session(Handshake):
         self.send(0, "connection.close", reply_code, reply_text, class_id, method_id)
         self.hub.log("%s: %s" % (self.name, reply_text))
         self._closing = True
-        self._timers.append(self.hub.timers.after(_CLOSE_TIMEOUT, lambda: self.finish("no close-ok")))
+        self._later(_CLOSE_TIMEOUT, lambda: self.finish("no close-ok"))
 
     def finish(self, why: str, linger: bool = False) -> None:
         """The end, after an answer that the client waits for: better that the client closes the socket."""
@@ -274,7 +279,7 @@ class Session(Handshake):
         self.finished = True
         self.hub.log("%s: %s" % (self.name, why))
         if linger:
-            self._timers.append(self.hub.timers.after(_LINGER, self._hang_up))
+            self._later(_LINGER, self._hang_up)
         else:
             self._hang_up()
 

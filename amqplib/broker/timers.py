@@ -18,6 +18,7 @@ class Timer:
     __slots__ = ("action",)
 
     def __init__(self, action: Callable[[], None]) -> None:
+        #: None once it has happened, or never will.
         self.action: Optional[Callable[[], None]] = action
 
     def cancel(self) -> None:
@@ -51,6 +52,7 @@ class Timers:
         now = self.clock()
         heap = self._heap
         while heap and heap[0][0] <= now:
-            action = heapq.heappop(heap)[2].action
+            timer = heapq.heappop(heap)[2]
+            action, timer.action = timer.action, None
             if action is not None:
                 action()
