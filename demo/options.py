@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Optional
 def connection_options() -> argparse.ArgumentParser:
     """A parser, to be the parent of others, that knows how to say where the broker is and who we are."""
     p = argparse.ArgumentParser(add_help=False)
-    p.add_argument("--host", default="localhost", help="AMQP server, NAME or NAME:PORT (default: %(default)s)")
+    p.add_argument("--host", default="localhost", help="AMQP server: NAME, NAME:PORT or a URL (default: %(default)s)")
     p.add_argument("-u", "--userid", default="guest", help="userid to log in as (default: %(default)s)")
     p.add_argument("-p", "--password", default="guest", help="password to log in with (default: %(default)s)")
     p.add_argument("--ssl", action="store_true", help="use TLS")

@@ -5,6 +5,7 @@ make(directory, openssl) leaves in the directory ca.pem, and a .pem and a .key o
     expired     the same, but it was valid until yesterday
     wronghost   a server with another's name
     nameless    a server with a common name only
+    careless    for localhost, without an identifier of its authority
     client      CN=guest, for the mechanism EXTERNAL
     selfsigned  for localhost, by itself
     stranger    a client, by itself
@@ -29,6 +30,7 @@ LEAVES = (
     ("expired", "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n", "-1"),
     ("wronghost", "other", "subjectAltName=DNS:other.example,IP:::1\nextendedKeyUsage=serverAuth\n", "3650"),
     ("nameless", "other", "extendedKeyUsage=serverAuth\n", "3650"),
+    ("careless", "localhost", "subjectAltName=DNS:localhost\n", "3650"),
     ("client", "guest", "extendedKeyUsage=clientAuth\n", "3650"),
 )
 NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
@@ -62,9 +64,9 @@ def make(directory: Path, openssl: str = "openssl") -> None:
         *("-addext", "subjectKeyIdentifier=hash"),
     )
     for who, common_name, extensions, days in LEAVES:
-        (directory / (who + ".ext")).write_text(
-            extensions + "basicConstraints=CA:FALSE\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
-        )
+        extensions += "basicConstraints=CA:FALSE\nsubjectKeyIdentifier=hash\n"
+        extensions += "authorityKeyIdentifier=%s\n" % ("none" if who == "careless" else "keyid")
+        (directory / (who + ".ext")).write_text(extensions)
         run("req", *NEW_KEY, "-subj", "/CN=" + common_name, "-keyout", who + ".key", "-out", who + ".csr")
         run(
             *("x509", "-req", "-in", who + ".csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),

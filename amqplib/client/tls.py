@@ -78,7 +78,11 @@ class TLSTransport(Transport):
             if tls_errors.wrong_host(exc):
                 offered = tls_errors.offered_names(self.sock, self._server_hostname, deadline)
             why = tls_errors.not_tls(first, exc) or tls_errors.in_words(exc, self._server_hostname, offered)
+            if self._tls.context.verify_flags & ssl.VERIFY_X509_STRICT:
+                why += tls_errors.on_strictness(exc)
             raise self._failed(why) from exc
+        except AMQPTimeoutError as exc:
+            raise AMQPTimeoutError("no TLS with %s: %s" % (str(self.address), exc)) from exc
         except ConnectionLostError as exc:
             text = "the connection was lost in the TLS handshake"
             if not first:

@@ -14,7 +14,7 @@ from ..wire.errors import quote
 from .answers import what_answered
 from .deadline import Deadline
 
-__all__ = ["in_words", "not_tls", "offered_names", "wrong_host"]
+__all__ = ["in_words", "not_tls", "offered_names", "on_strictness", "wrong_host"]
 
 _UNKNOWN_CA = "its certificate is from an authority that is not trusted here; ca_certs names a file with those that are"
 
@@ -73,6 +73,16 @@ def in_words(exc: ssl.SSLError, server_hostname: str, offered: List[str]) -> str
         if part in own:
             return "%s (%s)" % (meaning, own)
     return own
+
+
+def on_strictness(exc: ssl.SSLError) -> str:
+    """Advice where a certificate was checked strictly, and is refused for something that is seldom looked at."""
+    if not isinstance(exc, ssl.SSLCertVerificationError) or exc.verify_code in (*_VERIFY, *_WRONG_HOST):
+        return ""
+    return (
+        "; it is checked by the letter of RFC 5280, as Python 3.13 and later do unless told otherwise: better make"
+        " a new certificate, or pass an ssl.SSLContext without ssl.VERIFY_X509_STRICT in its verify_flags"
+    )
 
 
 def not_tls(data: bytes, exc: BaseException) -> str:
