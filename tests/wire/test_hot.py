@@ -194,3 +194,10 @@ def test_every_octet_of_a_run_changed() -> None:
     for place in range(len(one)):
         wire = one + one[:place] + bytes((one[place] ^ 0x55,)) + one[place + 1 :] + one
         assert feed(receiver(), [wire]) == feed(receiver(hot=False), [wire])
+
+
+def test_what_is_known_of_property_lists_is_bounded() -> None:
+    codec = content.PropertyCodec(content.BASIC.fields)
+    for n in range(1100):
+        assert codec.encode({"unknown %d" % n: 1, "priority": n % 256}) == b"\x08\x00" + bytes((n % 256,))
+    assert 0 < len(codec._plans) <= 512
