@@ -39,9 +39,12 @@ def handling(handler: Callable[[], Any]) -> Iterator[Callable[[], None]]:
         signal.signal(signal.SIGUSR1, before)
 
 
-def until_it_waits() -> None:
-    """What was sent has been read here; a moment later the sender is behind it."""
-    time.sleep(0.2)
+def wait_for_waiting(conn: amqp.Connection) -> None:
+    """What was sent has been read here; a moment later its sender waits for the answer."""
+    end = time.monotonic() + PATIENCE
+    while conn._link._leader is None or conn._link._taking_in:
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_closing_the_connection_while_it_waits(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> None:
@@ -72,7 +75,7 @@ def test_a_call_in_the_middle_of_one_on_another_channel(peer: Peer, conn: amqp.C
     answers: List[Any] = []
     with handling(lambda: answers.append(other.queue_purge("q"))) as send_signal:
         peer.expect("queue.purge")
-        peer.do(until_it_waits)
+        peer.do(lambda: wait_for_waiting(conn))
         peer.do(send_signal)
         peer.expect("queue.purge", channel=2)
         peer.send("queue.purge_ok", 1)
@@ -96,7 +99,7 @@ def test_a_call_in_the_middle_of_one_on_the_same_channel(peer: Peer, conn: amqp.
 
     with handling(call) as send_signal:
         peer.expect("queue.purge")
-        peer.do(until_it_waits)
+        peer.do(lambda: wait_for_waiting(conn))
         peer.do(send_signal)
         peer.do(await_handled)
         peer.send("queue.purge_ok", 1)
