@@ -42,6 +42,10 @@ __all__ = ["Connection"]
 _AT_ONCE = 0.1
 
 _BLOCKED, _UNBLOCKED = sig_of("connection.blocked"), sig_of("connection.unblocked")
+_CLOSE, _CLOSE_OK = sig_of("connection.close"), sig_of("connection.close_ok")
+
+#: The end that close() makes.
+_PARTED = Failure(ConnectionLostError, 0, "the connection was closed by this program")
 
 
 class Connection(Handshake):
@@ -192,6 +196,11 @@ class Connection(Handshake):
             self._patience.block(args[0])
         elif method.sig == _UNBLOCKED:
             self._patience.unblock()
+        elif self._link.last_words is None:
+            if method.sig == _CLOSE:
+                self._link.last_words = self._told(args)
+            elif method.sig == _CLOSE_OK and _CLOSE_OK in self._expected:
+                self._link.last_words = _PARTED
         super()._arrived(method, args, content)
         if self.method_queue:
             self._link.control = True
@@ -220,15 +229,18 @@ class Connection(Handshake):
 
     def _closed_by_server(self, args: Tuple[int, str, int, int]) -> None:
         """The server closes the connection: agree, and let everybody know why."""
-        reply_code, reply_text, class_id, method_id = args
-        method_sig = self._link.dialect.sig(class_id, method_id)
-        failure = Failure(AMQPConnectionException, reply_code, reply_text, method_sig)
+        failure = self._told(args)
         try:
             self._link.send(0, self._method("connection.close_ok"), (), Deadline(_AT_ONCE))
         except (AMQPTimeoutError, ConnectionLostError, NestedCallError) as exc:
             LOGGER.debug("%s: closed by the server, then %s", self._where(), exc)
         self._link.failure = failure  # the server's words, whatever became of the answer to them
         self._link.fail(failure)
+
+    def _told(self, args: Tuple[Any, ...]) -> Failure:
+        """What the server's close says."""
+        reply_code, reply_text, class_id, method_id = args
+        return Failure(AMQPConnectionException, reply_code, reply_text, self._link.dialect.sig(class_id, method_id))
 
     @property
     def blocked(self) -> Optional[str]:
@@ -277,18 +289,18 @@ class Connection(Handshake):
         if self.transport is None:
             self._end("it was never made")
             return
-        over = "the connection was closed by this program"
         try:
             self._call("connection.close", reply_code, reply_text, *method_sig, timeout=timeout)
             # a close of the server's own may have come just before the answer, in one read with it
             self._handle_control()
-            self._link.check()
+            if self._link.failure is not _PARTED:  # another thread may have met the end behind the answer
+                self._link.check()
         except ValueError:
             raise  # nothing was sent
         except BaseException:
-            self._end(over)
+            self._end(_PARTED.reply_text)
             raise
-        self._end(over)
+        self._end(_PARTED.reply_text)
 
     def _too_late(self) -> NoReturn:
         raise ConnectionLostError(0, "another thread is closing the connection", where=self._where())
@@ -303,7 +315,7 @@ class Connection(Handshake):
         LOGGER.debug("the connection to %s is over", self._where())
 
     _METHOD_MAP: ClassVar[Dict[Sig, Callable[..., Any]]] = {
-        sig_of("connection.close"): _closed_by_server,
+        _CLOSE: _closed_by_server,
         _BLOCKED: _blocked,
         _UNBLOCKED: _unblocked,
     }

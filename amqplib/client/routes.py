@@ -102,6 +102,9 @@ class Routes:
         #: What connection.start said of the server.
         self.server_properties: Dict[str, Any] = {}
         self.failure: Optional[Failure] = None
+        #: What a close or close-ok that has arrived says. The end of the network that follows says nothing new, though
+        #: another thread may meet it before the method is dealt with.
+        self.last_words: Optional[Failure] = None
         self.patience = Patience()
         #: Seconds between heartbeats, 0 for none.
         self.heartbeat = 0
@@ -262,7 +265,9 @@ class Routes:
     def _note(self, exc: BaseException, hint: Optional[str] = None) -> None:
         """Keep why the link is over, unless a reason is known already."""
         if self.failure is None:
-            if isinstance(exc, ConnectionLostError):
+            if isinstance(exc, ConnectionLostError) and self.last_words:
+                self.failure = self.last_words
+            elif isinstance(exc, ConnectionLostError):
                 if hint is None:
                     hint = self._away(time.monotonic() - self._attended) if self._leader is None else ""
                 self.failure = Failure(type(exc), exc.amqp_reply_code, exc.amqp_reply_text + hint, errno=exc.errno)

@@ -152,3 +152,18 @@ def test_a_heartbeat_that_meets_the_close_of_the_server(newer_peer: Peer) -> Non
     with pytest.raises(amqp.AMQPConnectionException, match="bye") as caught:
         conn.channel()
     assert caught.value.amqp_reply_code == 320
+
+
+def test_a_heartbeat_that_meets_a_block(newer_peer: Peer) -> None:
+    """Its thread reads what the server has said before the end, and calls no function of the program."""
+    newer_peer.welcome(heartbeat=1)
+    told: List[str] = []
+    conn = amqp.Connection(newer_peer.address, on_blocked=told.append)
+    newer_peer.send("connection.blocked", "low on memory", channel=0)
+    newer_peer.reset()
+    newer_peer.wait()
+    end = time.monotonic() + PATIENCE
+    while conn.transport is not None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert conn.blocked == "low on memory"
+    assert told == []

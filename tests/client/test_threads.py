@@ -241,6 +241,18 @@ def test_closing_the_connection_wakes_all(peer: Peer, conn: amqp.Connection, thr
 
 
 @pytest.mark.parametrize("ending", ["close", "reset"])
+def test_the_end_right_behind_the_close_ok(peer: Peer, conn: amqp.Connection, threads: Threads, ending: str) -> None:
+    """It is no news, whoever meets it first: close() has succeeded, and others are told of that."""
+    everybody(conn, open_channels(peer, conn), threads)
+    peer.answer("connection.close", "connection.close_ok", channel=0)
+    getattr(peer, ending)()
+    conn.close()
+    for outcome in threads.outcomes():
+        assert isinstance(outcome, amqp.ConnectionLostError), outcome
+        assert "closed by this program" in str(outcome)
+
+
+@pytest.mark.parametrize("ending", ["close", "reset"])
 def test_losing_the_connection_wakes_all(peer: Peer, conn: amqp.Connection, threads: Threads, ending: str) -> None:
     everybody(conn, open_channels(peer, conn), threads)
     getattr(peer, ending)()
@@ -256,6 +268,27 @@ def test_the_servers_close_wakes_all(peer: Peer, conn: amqp.Connection, threads:
     for outcome in threads.outcomes():
         assert isinstance(outcome, amqp.AMQPConnectionException), outcome
         assert outcome.amqp_reply_code == 320
+
+
+@pytest.mark.parametrize("ending", ["close", "reset"])
+def test_the_end_right_behind_the_servers_close(
+    peer: Peer, conn: amqp.Connection, threads: Threads, ending: str
+) -> None:
+    """All are told the server's words, also by a thread that meets the end before another has dealt with those."""
+    everybody(conn, open_channels(peer, conn), threads)
+    handle = conn._link._on_control
+    assert handle
+
+    def slowly() -> None:
+        time.sleep(0.1)
+        handle()
+
+    conn._link._on_control = slowly
+    peer.send_bytes(CLOSE)
+    getattr(peer, ending)()
+    for outcome in threads.outcomes():
+        assert isinstance(outcome, amqp.AMQPConnectionException), outcome
+        assert outcome.amqp_reply_code == 320, outcome
 
 
 def wait_without_end(ch: amqp.Channel) -> None:
