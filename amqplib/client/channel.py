@@ -387,7 +387,8 @@ class Channel(Publishing):
         The iteration ends when no message has come for `timeout` seconds since the loop asked for one, or when the
         server cancels the consumer; leaving the loop cancels it as well. Messages that had been delivered by then, but
         not been given to the loop, go back to the queue (with no_ack they are lost: set basic_qos() and acknowledge if
-        that matters). Other consumers' callbacks of this channel run meanwhile.
+        that matters). Other consumers' callbacks of this channel run meanwhile. A stream takes nothing back: say where
+        to begin, arguments={'x-stream-offset': 'next'}, so that it is known for one.
         """
         arrived: Deque[Message] = deque()
         tag = self.basic_consume(

@@ -193,14 +193,15 @@ class UnconfirmedError(AMQPException):
         unconfirmed: Dict[int, GenericContent],
         where: str = "",
         ended: str = "",
+        excuse: str = "",
     ) -> None:
         self.nacked = nacked
         self.returned = returned
         self.unconfirmed = unconfirmed
-        self._ended = ended
+        self._ended, self._excuse = ended, excuse
         counts = "%d nacked, %d returned as unroutable, %d not confirmed"
         text = "messages are not safe: " + counts % (len(nacked), len(returned), len(unconfirmed))
-        text += " before the end (%s)" % ended if ended else " yet" if unconfirmed else ""
+        text += " before the end (%s)" % ended if ended else " yet" + excuse if unconfirmed else ""
         super().__init__(0, text, AMQP_0_8["basic.publish"].sig, where)
 
     @property
@@ -210,7 +211,7 @@ class UnconfirmedError(AMQPException):
         return [every[tag] for tag in sorted(every)]
 
     def __reduce__(self) -> Tuple[Type[AMQPException], Tuple[Any, ...], Dict[str, Any]]:
-        return type(self), (self.nacked, self.returned, self.unconfirmed, self._where, self._ended), {}
+        return type(self), (self.nacked, self.returned, self.unconfirmed, self._where, self._ended, self._excuse), {}
 
 
 class ConfirmTimeoutError(UnconfirmedError, AMQPTimeoutError):

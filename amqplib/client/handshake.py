@@ -275,6 +275,8 @@ class Handshake(AbstractChannel):
                 if refusals and isinstance(exc, AMQPTimeoutError):
                     raise AMQPTimeoutError("%s%s; before that, AMQP %s" % (exc, hint, refusals[0])) from exc.__cause__
                 final = len(self._offered) == 1
+                if final and dialect is AMQP_0_8 and isinstance(exc, ProtocolVersionError):
+                    hint += "; RabbitMQ 4 and later have no AMQP 0-8: connect without protocol='0-8'"
                 refused = connected and _is_refusal(exc)
                 if not isinstance(exc, AMQPConnectionException) or final or not (refused or refusals):
                     raise explained(exc, hint) from exc.__cause__

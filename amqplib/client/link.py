@@ -23,6 +23,7 @@ The rules, which everything in amqplib.client keeps, and most of which are asser
 
 from __future__ import annotations
 
+import errno
 import time
 from contextlib import suppress
 from functools import partial
@@ -212,9 +213,10 @@ class Link(Reading):
             with suppress(AMQPTimeoutError, ConnectionLostError, NestedCallError):
                 self.send(0, close, (error.reply_code, str(error)[:120], class_id, method_id), Deadline(_AT_ONCE))
             kind: Type[ConnectionLostError] = ConnectionLostError
+            number = None
             text = "the peer broke the protocol: %s" % error
         else:
-            kind = ProtocolVersionError
+            kind, number = ProtocolVersionError, errno.EPROTONOSUPPORT
             text = "AMQP %s was refused: %s" % (self.dialect.name, error)
         self.failure = None
-        self.fail(Failure(kind, error.reply_code, text, error.sig))
+        self.fail(Failure(kind, error.reply_code, text, error.sig, number))

@@ -319,30 +319,38 @@ class Publishing(ChannelMethods):
         has ended before; ConfirmTimeoutError, which is also an AMQPTimeoutError, when some are not confirmed after
         `timeout` seconds, or without one after the connection's reply_timeout, not counting the time in which the
         broker takes no publishes. Refused and returned messages are reported once; unconfirmed ones stay outstanding.
-        Callbacks of confirm_select() are called in here.
+        Callbacks of confirm_select() are called in here; what they publish is waited for, too.
         """
         confirms = self._confirmed()
-
-        def collect() -> Unsafe:
-            self._call_back()
-            return confirms.collect()
-
         deadline = self._link.patience.answering() if timeout is None else Deadline(timeout)
-        self._await_confirms(lambda: not confirms.unconfirmed, collect, deadline)
+        self._await_confirms(lambda: not confirms.unconfirmed, self._call_back, confirms.collect, deadline)
 
-    def _await_confirms(self, done: Callable[[], bool], collect: Callable[[], Unsafe], deadline: Deadline) -> None:
-        """Wait until `done`; raise what `collect` then says is not safe."""
-        kind, cause = UnconfirmedError, None
-        try:
-            self._wait_until(done, deadline, free=True)
-        except AMQPTimeoutError:
-            kind = ConfirmTimeoutError
-        except AMQPException as exc:
-            cause = exc
+    def _await_confirms(
+        self,
+        done: Callable[[], bool],
+        call_back: Callable[[], None],
+        collect: Callable[[], Unsafe],
+        deadline: Deadline,
+    ) -> None:
+        """Wait until `done`, also with what `call_back` has published; raise what `collect` then says is not safe."""
+        cause: Optional[AMQPException] = None
+        late, excuse = False, ""
+        while True:
+            try:
+                self._wait_until(done, deadline, free=True)
+            except AMQPTimeoutError:
+                late, excuse = True, self._link.patience.excuse()
+            except AMQPException as exc:
+                cause = exc
+            call_back()
+            if late or cause or done():
+                break
         nacked, returned, unconfirmed = collect()
+        if not late and not cause:
+            unconfirmed = {}  # another thread has published it since: nobody has waited for it
         if nacked or returned or unconfirmed:
-            kind = kind if unconfirmed else UnconfirmedError
-            raise kind(nacked, returned, unconfirmed, self._where(), str(cause or "")) from cause
+            kind = ConfirmTimeoutError if late and unconfirmed else UnconfirmedError
+            raise kind(nacked, returned, unconfirmed, self._where(), str(cause or ""), excuse) from cause
         if cause:
             raise cause
 
@@ -399,11 +407,14 @@ class Publishing(ChannelMethods):
         args = self._ticket(ticket), exchange, routing_key, mandatory, immediate
         tag = self._publish_counted(confirms, msg, encode_body(msg), args, deadline)
         self._link.messages_out += 1
-        self._await_confirms(lambda: tag not in confirms.unconfirmed, lambda: confirms.collect_one(tag), deadline)
+        self._await_confirms(
+            lambda: tag not in confirms.unconfirmed, lambda: None, lambda: confirms.collect_one(tag), deadline
+        )
         return tag
 
     def _confirmed(self) -> Confirms:
         if self._confirms is None:
+            self._method("confirm.select")  # which there has to be
             raise ValueError("confirm_select() has not been called on %s" % self._where())
         return self._confirms
 

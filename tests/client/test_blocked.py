@@ -120,6 +120,19 @@ def test_what_is_told_may_use_the_connection(newer_peer: Peer, confirmed: bool) 
     part(newer_peer, conn)
 
 
+def test_no_confirm_because_of_a_block(newer_peer: Peer) -> None:
+    conn = connect(newer_peer)
+    ch = open_channel(newer_peer, conn)
+    newer_peer.answer("confirm.select", "confirm.select_ok")
+    ch.confirm_select()
+    newer_peer.expect_content("basic.publish", message=MESSAGE)
+    newer_peer.send("connection.blocked", "low on memory", channel=0)
+    ch.basic_publish(amqp.Message("x"))
+    with pytest.raises(amqp.ConfirmTimeoutError, match=r"1 not confirmed yet; the broker has blocked .* low on memory"):
+        ch.wait_for_confirms(timeout=0.2)
+    part(newer_peer, conn)
+
+
 def test_what_is_told_after_a_call(newer_peer: Peer, told: List[str]) -> None:
     conn = connect(newer_peer, on_blocked=told.append, on_unblocked=lambda: told.append("again"))
     ch = open_channel(newer_peer, conn)

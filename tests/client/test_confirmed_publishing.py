@@ -6,8 +6,9 @@ truth; a message that nobody vouched for is never safe.
 
 from __future__ import annotations
 
+import threading
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Set, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import pytest
 from hypothesis import settings
@@ -428,6 +429,42 @@ def test_functions_called_while_waiting_for_confirms(newer_peer: Peer, newer: am
         newer.wait_for_confirms(timeout=PATIENCE)
     assert called == [("ack", 1), ("ack", 2), ("nack", 3)]
     assert newer.pending() == 0
+
+
+def test_what_a_function_publishes_is_waited_for(newer_peer: Peer, newer: amqp.Channel) -> None:
+    """As by one that publishes again what was refused."""
+    again: List[Optional[int]] = []
+    select(newer_peer, newer, on_nack=lambda tag, msg: again.append(newer.basic_publish(msg, routing_key="q")))
+    expect_publish(newer_peer, "q", b"x")
+    newer_peer.send("basic.nack", 1, False, False)
+    expect_publish(newer_peer, "q", b"x")
+    newer_peer.do(lambda: time.sleep(0.1))
+    newer_peer.send("basic.ack", 2, False)
+    newer.basic_publish(amqp.Message(b"x"), routing_key="q")
+    with pytest.raises(amqp.UnconfirmedError) as caught:
+        newer.wait_for_confirms(timeout=PATIENCE)
+    assert (list(caught.value.nacked), caught.value.unconfirmed, again) == ([1], {}, [2])
+    newer.wait_for_confirms(timeout=PATIENCE)
+
+
+def test_what_another_thread_publishes_after_the_wait(newer_peer: Peer, newer: amqp.Channel) -> None:
+    """Nobody has waited for that, so it is no failure."""
+    select(newer_peer, newer)
+    books = newer._confirms
+    assert books
+    collect = books.collect
+
+    def late() -> Any:
+        expect_publish(newer_peer, "q", b"late")
+        thread = threading.Thread(target=newer.basic_publish, args=(amqp.Message(b"late"), "", "q"))
+        thread.start()
+        thread.join(PATIENCE)
+        return collect()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(books, "collect", late)
+        newer.wait_for_confirms(timeout=PATIENCE)
+    assert list(newer.unconfirmed) == [1]
 
 
 def test_functions_are_called_after_the_end_of_the_channel(newer_peer: Peer, newer: amqp.Channel) -> None:

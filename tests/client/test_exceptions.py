@@ -69,6 +69,8 @@ MADE = [
     amqp.AuthenticationError(403, "text", (10, 11), "here", errno.ECONNRESET),
     amqp.ChannelClosedError(0, "text", (0, 0), "here"),
     amqp.AMQPTimeoutError("text"),
+    amqp.UnconfirmedError({}, {1: amqp.Message("x")}, {}, "here", "the end"),
+    amqp.ConfirmTimeoutError({}, {}, {1: amqp.Message("x")}, "here", "", "; for this reason"),
 ]
 
 
