@@ -30,7 +30,7 @@ __all__ = ["Transport", "open_socket", "open_transport"]
 
 #: Octets asked of the system at a time, and while that much comes. Memory for the smaller number is to be had without
 #: asking the system for it (benchmarks/experiments/reading.py).
-_CHUNK, _LARGE_CHUNK = 65536, 1048576
+_CHUNK, _LARGE_CHUNK = 65536, 262144
 
 #: Pieces handed to the system at a time; Linux takes 1024.
 _PIECES = 1000
