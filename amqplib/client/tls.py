@@ -72,17 +72,19 @@ class TLSTransport(Transport):
                     self._send_records(deadline)
                     return
         except ssl.SSLError as exc:
+            peer = tls_errors.peer_of(self.sock)
             with suppress(ConnectionLostError, AMQPTimeoutError):
                 self._send_records(deadline)  # the alert that tells the peer why
             offered: List[str] = []
             if tls_errors.wrong_host(exc):
-                offered = tls_errors.offered_names(self.sock, self._server_hostname, deadline)
+                offered = tls_errors.offered_names(peer, self._server_hostname, deadline)
             why = tls_errors.not_tls(first, exc) or tls_errors.in_words(exc, self._server_hostname, offered)
             if self._tls.context.verify_flags & ssl.VERIFY_X509_STRICT:
                 why += tls_errors.on_strictness(exc)
             raise self._failed(why) from exc
         except AMQPTimeoutError as exc:
-            raise AMQPTimeoutError("no TLS with %s: %s" % (str(self.address), exc)) from exc
+            why = "its handshake was not over within %.3g s" % (deadline.seconds or 0) if first else str(exc)
+            raise AMQPTimeoutError("no TLS with %s: %s" % (str(self.address), why)) from exc
         except ConnectionLostError as exc:
             text = "the connection was lost in the TLS handshake"
             if not first:

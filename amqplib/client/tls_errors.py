@@ -8,13 +8,13 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import closing, suppress
-from typing import Iterator, List, Tuple
+from typing import Any, Iterator, List, Optional, Tuple
 
 from ..wire.errors import quote
 from .answers import what_answered
 from .deadline import Deadline
 
-__all__ = ["in_words", "not_tls", "offered_names", "on_strictness", "wrong_host"]
+__all__ = ["in_words", "not_tls", "offered_names", "on_strictness", "peer_of", "wrong_host"]
 
 _UNKNOWN_CA = "its certificate is from an authority that is not trusted here; ca_certs names a file with those that are"
 
@@ -106,14 +106,27 @@ _DNS_NAME, _IP_ADDRESS = 0x82, 0x87
 _MOST = 10
 
 
-def offered_names(sock: socket.socket, server_hostname: str, deadline: Deadline) -> List[str]:
-    """The host names and addresses in the certificate of the peer of `sock`; none when they cannot be had."""
+def peer_of(sock: socket.socket) -> Optional[Tuple[socket.AddressFamily, Any]]:
+    """Where the peer is. To be asked before it hears of a failure: when it then resets the connection, as RabbitMQ 3.10
+    does, the system knows no longer. None where that is so already."""
+    with suppress(OSError):
+        return sock.family, sock.getpeername()
+    return None
+
+
+def offered_names(
+    peer: Optional[Tuple[socket.AddressFamily, Any]], server_hostname: str, deadline: Deadline
+) -> List[str]:
+    """The host names and addresses in the certificate of the peer; none when they cannot be had."""
+    if peer is None:
+        return []
+    family, address = peer
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with suppress(OSError, ValueError, IndexError), closing(socket.socket(sock.family, socket.SOCK_STREAM)) as other:
+    with suppress(OSError, ValueError, IndexError), closing(socket.socket(family, socket.SOCK_STREAM)) as other:
         other.settimeout(deadline.sooner(Deadline(_PATIENCE)).remaining())
-        other.connect(sock.getpeername())
+        other.connect(address)
         with context.wrap_socket(other, server_hostname=server_hostname) as encrypted:
             return list(_names(encrypted.getpeercert(True) or b""))[:_MOST]
     return []

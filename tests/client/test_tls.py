@@ -8,7 +8,10 @@ import gc
 import os
 import socket
 import ssl
+import struct
+import sys
 import threading
+import time
 import weakref
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
@@ -214,6 +217,41 @@ def test_names_that_cannot_be_had(tls_peer: TLSPeer, trusting: Dict[str, Any]) -
     assert "not valid for 'broker.example', and no names in it could be read" in str(exc)
 
 
+def test_names_from_a_peer_that_resets(
+    monkeypatch: pytest.MonkeyPatch, tls_peer: TLSPeer, trusting: Dict[str, Any]
+) -> None:
+    """Upon our alert it does; the system then no longer knows whose connection it was."""
+    original = TLSTransport._send_records
+
+    def send_and_wait(self: TLSTransport, deadline: Deadline) -> None:
+        original(self, deadline)
+        if isinstance(sys.exc_info()[1], ssl.SSLCertVerificationError):
+            for _ in range(1000):
+                if tls_errors.peer_of(self.sock) is None:
+                    return
+                time.sleep(0.01)
+            raise AssertionError("the peer has not reset the connection")
+
+    def refuse_and_reset() -> None:
+        Peer._accept(tls_peer)
+        plain = tls_peer._connected()
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with pytest.raises(ssl.SSLError):
+            tls_peer.context.wrap_socket(plain, server_side=True)
+        tls_peer._client = None
+
+    monkeypatch.setattr(TLSTransport, "_send_records", send_and_wait)
+    tls_peer.do(refuse_and_reset)
+    tls_peer.accept()
+    tls_peer.expect_end()
+    exc = refused(tls_peer, {**trusting, "server_hostname": "broker.example"})
+    assert "not valid for 'broker.example', but for 'localhost', '127.0.0.1' (server_hostname)" in str(exc)
+
+
+def test_names_from_nowhere() -> None:
+    assert tls_errors.offered_names(None, "broker.example", Deadline(1)) == []
+
+
 @pytest.mark.parametrize("junk", [b"", b"\0", b"\x06\x03\x55\x1d\x11", b"\x06\x03\x55\x1d\x11\x01\x01\xff\x04\x82"])
 def test_certificates_without_names(junk: bytes) -> None:
     with pytest.raises((IndexError, ValueError)):
@@ -375,7 +413,7 @@ def test_a_handshake_that_trickles_in(peer: Peer) -> None:
     peer.accept()
     peer.trickle(b"\x16\x03\x03\x40\x00" + b"\0" * 1000, 0.01)
     peer.drain()
-    with pytest.raises(amqp.AMQPTimeoutError):
+    with pytest.raises(amqp.AMQPTimeoutError, match=r"no TLS with .*: its handshake was not over within 0\.3 s"):
         amqp.Connection(peer.address, ssl=True, connect_timeout=0.3)
 
 
