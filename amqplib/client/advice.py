@@ -57,6 +57,12 @@ _KNOWN = (
     ),
     _Advice(
         403,
+        ("login was refused", "mechanism external"),
+        "no user has the name in the client certificate (RabbitMQ's ssl_cert_login_from says where that stands), or "
+        "the broker was shown no certificate (certfile, keyfile)",
+    ),
+    _Advice(
+        403,
         ("login was refused",),
         "user or password is not right, or the user may not log in from here: RabbitMQ lets guest in from its own "
         "machine only (loopback_users)",

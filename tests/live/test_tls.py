@@ -182,7 +182,7 @@ def test_a_client_certificate_is_wanted(secured: Secured, version: str) -> None:
 
 
 def test_external_without_a_certificate(secured: Secured) -> None:
-    with pytest.raises(amqp.AuthenticationError) as caught:
+    with pytest.raises(amqp.AuthenticationError, match="no user has the name in the client certificate") as caught:
         connect(secured.host, secured.trusting, login_method="EXTERNAL")
     assert caught.value.amqp_reply_code == 403
 
