@@ -23,7 +23,7 @@ class Address(NamedTuple):
 def parse_hosts(text: str, default_port: int = DEFAULT_PORT) -> List[Address]:
     """One host or several with commas between them, to be tried in this order. ValueError says what is wrong."""
     if not isinstance(text, str):
-        raise ValueError("host: %r is not a string such as 'localhost' or '10.0.0.7:5672'" % type(text).__name__)
+        raise ValueError("host: it is not a string such as 'localhost' or '10.0.0.7:5672'")
     return [parse_host(host, default_port) for host in text.split(",")]
 
 
@@ -44,11 +44,14 @@ def parse_host(text: str, default_port: int = DEFAULT_PORT) -> Address:
         host, _, port = host.partition(":")
         port = port or "nothing"
     if not host:
-        raise ValueError("host: %r names no host" % text)
+        raise ValueError("host: '' names no host")
     if not port:
         return Address(host, default_port)
-    if not is_port(port):
-        raise ValueError("host: %r: the port is a number from 1 to 65535, not %r" % (text, port))
+    if not is_port(port):  # nor is this shown: it is a password where 'user:password' stands without a host
+        raise ValueError(
+            "host: the port of %r is not a number from 1 to 65535; a user and a password stand before an '@', as in"
+            " amqp://user:password@host:port/vhost" % host
+        )
     return Address(host, int(port))
 
 

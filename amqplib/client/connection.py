@@ -122,6 +122,7 @@ class Connection(Handshake):
     ) -> None:
         # before anything can go wrong: a traceback may show what stands here
         host, password, login_response, ssl = hide(host), hide(password), hide(login_response), hide_in(ssl)
+        credentials = hide(credentials)
         names = sorted(unknown)
         unknown.clear()
         if names:

@@ -82,6 +82,8 @@ class Login:
         self._challenges = 0
         if not self._wanted or not all(isinstance(name, str) and 0 < len(name) < 256 for name in self._wanted):
             raise ValueError("login_method: the name of a SASL mechanism, or a list of such names")
+        if credentials is not None and not callable(credentials):
+            raise ValueError("credentials: a function that returns userid and password")
         if response is not None:
             if not callable(response):
                 _encoded(self._given)
@@ -176,6 +178,7 @@ def _hidden_pair(given: Any) -> Tuple[Any, Any]:
 
 
 def _encoded(response: Any) -> SecretBytes:
+    response = hide(response)
     if isinstance(response, str) and _sendable(response, nul=True):
         return SecretBytes(response.encode("utf-8"))
     if isinstance(response, (bytes, bytearray)):

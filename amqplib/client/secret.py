@@ -35,13 +35,23 @@ class SecretBytes(bytes):
     __str__ = __repr__
 
 
+class _Misplaced:
+    """Instead of what no secret can be - a list, a number - but may hold one."""
+
+    def __repr__(self) -> str:
+        return _HIDDEN
+
+
 def hide(value: T) -> T:
-    """The same value, if it is a str or bytes as one that is not shown."""
+    """The same value, if it is a str or bytes as one that is not shown. Neither is what is of a wrong type, and to be
+    refused; None, and a function that is to be asked for the secret, are as they were."""
     if isinstance(value, str):
         return SecretStr(value)  # type: ignore[return-value]
     if isinstance(value, (bytes, bytearray)):
         return SecretBytes(value)  # type: ignore[return-value]
-    return value
+    if value is None or callable(value):
+        return value
+    return _Misplaced()  # type: ignore[return-value]
 
 
 _SECRETS = frozenset((SecretStr, SecretBytes))

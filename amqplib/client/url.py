@@ -75,6 +75,8 @@ def _parse(text: str, tls: bool) -> Target:
         raise ValueError("host: the URL has another / after the vhost's first; within a vhost it is written %2f")
     default_port = DEFAULT_TLS_PORT if tls else DEFAULT_PORT
     userid, colon, password = userinfo.partition(":")
+    # before the parameters: where the hosts were forgotten, what seems to be one may be a part of the password
+    addresses = [_host(host, default_port) for host in hosts.split(",")] if hosts else []
     said = _parameters(query, tls)
     options = {name: said.pop(name) for name in _TLS_OPTIONS if name in said}
     if at:
@@ -83,7 +85,6 @@ def _parse(text: str, tls: bool) -> Target:
         said["password"] = SecretStr(_decoded(password, "password"))
     if slash:
         said["virtual_host"] = _decoded(path, "vhost")
-    addresses = [_host(host, default_port) for host in hosts.split(",")] if hosts else []
     return Target(addresses or [Address("localhost", default_port)], tls, said, options)
 
 

@@ -52,6 +52,7 @@ class Connection(connection.Connection):
     ) -> None:
         # before anything can go wrong: a traceback may show what stands here
         host, password, login_response, ssl = hide(host), hide(password), hide(login_response), hide_in(ssl)
+        credentials = hide(credentials)
         super().__init__(
             host,
             userid,

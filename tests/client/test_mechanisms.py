@@ -216,6 +216,12 @@ def test_credentials_that_are_none(peer: Peer, returned: Any) -> None:
         amqp.Connection(peer.address, credentials=lambda: returned)
 
 
+@pytest.mark.parametrize("given", [("bob", "pw"), "pw", 1])
+def test_credentials_that_cannot_be_asked(given: Any) -> None:
+    with pytest.raises(ValueError, match="credentials: a function"):
+        amqp.Connection("127.0.0.1:%d" % unused_port(), credentials=given)
+
+
 def test_update_secret() -> None:
     tokens = Tokens()
     with Peer(dialect=AMQP_0_9_1) as peer:

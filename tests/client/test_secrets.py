@@ -342,9 +342,27 @@ def test_a_connection_keeps_no_secret_in_sight(peer: Peer) -> None:
     conn.close()
 
 
+@pytest.mark.parametrize("argument", ["host", "password", "login_response", "credentials"])
+def test_what_may_hold_a_secret_and_is_refused(argument: str) -> None:
+    """A list or a tuple with the secret in it, say."""
+    for module in (amqp, amqp91):
+        for value in ([PASSWORD], ("bob", PASSWORD), {"password": PASSWORD}):
+            arguments: Dict[str, Any] = {"host": "127.0.0.1:1", argument: value}
+            with pytest.raises(ValueError, match="^%s: " % argument) as caught:
+                module.Connection(**arguments)
+            assert PASSWORD not in exposed(caught.value)
+
+
+def test_an_update_that_is_refused(newer_conn: amqp91.Connection) -> None:
+    update: Any = newer_conn.update_secret
+    with pytest.raises(ValueError, match="new_secret: <secret> is not a string") as caught:
+        update(("bob", PASSWORD))
+    assert PASSWORD not in exposed(caught.value)
+
+
 def test_what_is_hidden_is_still_what_it_is() -> None:
     """It is sent as it is, and compares as it is; only its repr says nothing."""
-    for hidden, plain in ((hide("p\u00e4"), "p\u00e4"), (hide(b"x"), b"x"), (hide(hide("x")), "x"), (hide(5), 5)):
+    for hidden, plain in ((hide("p\u00e4"), "p\u00e4"), (hide(b"x"), b"x"), (hide(hide("x")), "x"), (hide(None), None)):
         assert hidden == plain
         assert hash(hidden) == hash(plain)
     assert (str(hide("x")), "%s" % hide("x"), bytes(hide(b"x")), repr(hide("x"))) == ("x", "x", b"x", "<secret>")

@@ -169,6 +169,12 @@ LEAKS = [
     "amqp://bob:%s@::1",
     "http://bob:%s@host",
     "bob:%s@host",
+    "bob:%s",
+    "amqp://bob:%s",
+    "amqp://bob:%s/vhost",
+    "amqp://bob:%s?heartbeat=30",
+    "amqp://bob:%s,host",
+    "amqp://bob:x?%s",
     "amqps://host?password=%s&bogus=1",
     "amqps://host?certfile=x&password=%s&password=1",
 ]
