@@ -410,6 +410,7 @@ class Channel(Publishing):
                     except AMQPTimeoutError:
                         if not idle.expired():
                             raise  # the program's own timeout, on the socket
+            self._check_open()  # a channel that is lost has no consumers either: that is no end to be content with
         except BaseException:
             # most likely the loop was left, perhaps by an exception, which matters more than what the channel says
             with suppress(AMQPException, OSError):

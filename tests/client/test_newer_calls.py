@@ -137,6 +137,20 @@ def test_the_loop_raises_what_ends_the_channel(newer_peer: Peer, newer: amqp.Cha
         next(messages)
 
 
+def test_the_loop_does_not_end_quietly_when_its_body_has_met_the_end(newer_peer: Peer, newer: amqp.Channel) -> None:
+    """As by one that goes on whatever a message's work raises: no consumer is left, and that is no success."""
+    expect_consume(newer_peer)
+    deliver(newer_peer, 1)
+    newer_peer.send("channel.close", 404, "gone", 60, 20)
+    newer_peer.expect("channel.close_ok")
+    messages = newer.consume("q", timeout=PATIENCE)
+    assert next(messages).body == b"1"
+    with pytest.raises(amqp.AMQPChannelException, match="gone"):
+        newer.wait(timeout=PATIENCE)
+    with pytest.raises(amqp.ChannelClosedError, match="gone"):
+        next(messages)
+
+
 def test_the_idle_time_starts_anew_with_each_message(newer_peer: Peer, newer: amqp.Channel) -> None:
     expect_consume(newer_peer)
     for tag in (1, 2, 3):
