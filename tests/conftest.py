@@ -26,6 +26,7 @@ import gc
 import importlib
 import os
 import platform
+import signal
 import time
 import urllib.parse
 import warnings
@@ -192,6 +193,9 @@ def is_deselected(item: pytest.Item) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # as in what a script runs in the background; the programs that tests interrupt would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line(
         "markers",
         "only(client, before, since, rabbitmq, reason): true of this client, of brokers before a version, of RabbitMQ "
