@@ -29,14 +29,19 @@ def main() -> int:
         msgs = [amqp.Message("message %d" % n, delivery_mode=2) for n in range(options.count)]
         published = 0
         try:
-            for msg in msgs:
-                ch.basic_publish(msg, routing_key=options.queue, mandatory=True)
-                published += 1
-            ch.wait_for_confirms(timeout=30)
+            try:
+                for msg in msgs:
+                    ch.basic_publish(msg, routing_key=options.queue, mandatory=True)
+                    published += 1
+            finally:  # also when the connection was lost: it knows what was refused or came back before
+                ch.wait_for_confirms(timeout=30)
         except (amqp.AMQPException, OSError) as exc:
-            # what was not confirmed, and what was never published
-            unsafe = exc.messages if isinstance(exc, amqp.UnconfirmedError) else list(ch.unconfirmed.values())
-            unsafe += msgs[published:]
+            # what is not safe, and what was never published; the one at which it failed may be in both
+            unsafe = exc.messages if isinstance(exc, amqp.UnconfirmedError) else []
+            rest = msgs[published:]
+            if unsafe and rest and unsafe[-1] is rest[0]:
+                del rest[0]
+            unsafe += rest
             print("%s\nnot safe, publish these %d again: %r" % (exc, len(unsafe), unsafe), file=sys.stderr)
             return 1
     print("%d messages are safe in %s" % (options.count, options.queue))

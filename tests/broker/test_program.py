@@ -13,6 +13,7 @@ from typing import Iterator, List
 import pytest
 
 import amqplib.client_0_9_1 as amqp
+from amqplib.broker import Broker
 from amqplib.broker.__main__ import main
 from amqplib.client.exceptions import AuthenticationError
 
@@ -132,3 +133,20 @@ def test_quickstart() -> None:
     assert "connected to amqplib broker" in lines[1]
     assert "received 'hello world', and acknowledged it" in lines
     assert lines[-1] == "ended the broker; with --host NAME:PORT the message goes through yours"
+
+
+def test_publish_confirmed_to_a_broker_that_is_lost() -> None:
+    """Each message is in its queue, or named as one to publish again, once: also what was nacked before the end."""
+    with Broker() as broker:
+        broker.faults.nack_every(7)
+        broker.faults.drop(after_octets=20_000, received=True)
+        done = run("demo/publish_confirmed.py", "--host", broker.address, "--count", "1000")
+        broker.faults.clear()
+        named = re.findall(r"<Message '(message \d+)'", done.stdout)
+        with amqp.Connection(broker.address) as conn, conn.channel() as ch:
+            kept = [msg.body for msg in ch.consume("demo.confirmed", no_ack=True, timeout=0.1)]
+    assert done.returncode == 1
+    assert "nacked" in done.stdout
+    assert 0 < len(kept) < 1000
+    assert len(named) == len(set(named)) < 1000
+    assert {*kept, *named} == {"message %d" % n for n in range(1000)}
