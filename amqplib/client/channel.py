@@ -182,7 +182,12 @@ class Channel(Publishing):
             self._waiting.pop()
 
     def _take_reply(self) -> Optional[Item]:
-        return self._replies.popleft() if self._replies else self._close_item
+        if self._replies:
+            return self._replies.popleft()
+        if not self.is_open and self._close_item is None:  # another thread, or a signal handler, did not wait for this
+            self._link.check()
+            self._raise_closed(self._closed_because)
+        return self._close_item
 
     def _call(self, name: str, *args: Any, timeout: Optional[float] = None, consumer: Any = None) -> Item:
         self._check_open()
@@ -264,7 +269,7 @@ class Channel(Publishing):
             except (AMQPTimeoutError, NestedCallError) as exc:
                 if self.is_open:  # it has not been sent either
                     self._close_sent = False
-                    self._abandon("%s came before it could be closed" % type(exc).__name__)
+                    self._abandon("by this program: %s came before the server could be told" % type(exc).__name__)
                 raise
             self._link.drop_route(self._number)
             self._finish("by this program")

@@ -139,7 +139,7 @@ class Handshake(AbstractChannel):
             self._link.close()
 
     def _abandon(self, why: str) -> None:
-        self._end(why)
+        self._end("the connection was closed by this program: " + why)
 
     def _limit(self, frame_max: Optional[int], channel_max: Optional[int], body_max: int) -> None:
         """What to agree to, and what to take."""

@@ -27,7 +27,7 @@ import errno
 import time
 from contextlib import suppress
 from functools import partial
-from typing import Any, List, Optional, Tuple, Type
+from typing import Any, Callable, List, Optional, Tuple, Type
 
 from ..wire.errors import PeerError, ProtocolHeaderReceived
 from ..wire.spec import Method
@@ -185,12 +185,13 @@ class Link(Reading):
         text = "%s has taken no data for %.3g s" % (self.transport.address, seconds)
         return AMQPTimeoutError(text + self.patience.excuse())
 
-    def await_unblocked(self, deadline: Deadline = NEVER) -> None:
-        """Wait until the broker takes publishes again; ConnectionBlockedError after the blocked_timeout."""
+    def await_unblocked(self, over: Callable[[], bool], deadline: Deadline = NEVER) -> None:
+        """Wait until the broker takes publishes again, or the channel is `over`; ConnectionBlockedError after the
+        blocked_timeout."""
         self.tell()
         until = self.patience.unblocking().sooner(deadline)
         try:
-            self.wait_for(lambda: True if self.patience.blocked is None else None, until, free=True)
+            self.wait_for(lambda: True if self.patience.blocked is None or over() else None, until, free=True)
         except AMQPTimeoutError as exc:
             if self.patience.blocked is None:
                 raise

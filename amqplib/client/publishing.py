@@ -37,6 +37,7 @@ class Publishing(ChannelMethods):
     """The part of Channel that publishes."""
 
     is_open: bool
+    _close_answered: bool
 
     def __init__(self, link: Link, number: int) -> None:
         super().__init__(link, number)
@@ -130,7 +131,8 @@ class Publishing(ChannelMethods):
             self._check_open()
         link = self._link
         if link.patience.blocked is not None:
-            link.await_unblocked()
+            link.await_unblocked(self._over)
+            self._check_open()
         body = encode_body(msg)
         args = self.default_ticket if ticket is None else ticket, exchange, routing_key, mandatory, immediate
         tag = None
@@ -306,11 +308,16 @@ class Publishing(ChannelMethods):
         return tag
 
     def _wait_until(self, done: Callable[[], bool], deadline: Deadline, free: bool = False) -> None:
-        """Let methods arrive until `done`, or the server closes the channel, which raises."""
+        """Let methods arrive until `done`, or the channel is closed, by the server or another thread, which raises."""
         self._check_open()
-        self._link.wait_for_answer(lambda: True if done() or self._close_item else None, deadline, free)
+        self._link.wait_for_answer(lambda: True if done() or self._over() else None, deadline, free)
         if not done():
             self._check_open()
+            self._too_late()
+
+    def _over(self) -> bool:
+        """Has the channel been closed, or is it about to be?"""
+        return self._close_item is not None or self._close_answered or not self.is_open
 
     def wait_for_confirms(self, timeout: Optional[float] = None) -> None:
         """Wait until the server has confirmed everything that was published on this channel.
@@ -403,7 +410,8 @@ class Publishing(ChannelMethods):
         confirms = self._confirmed()
         self._check_open()
         if self._link.patience.blocked is not None:
-            self._link.await_unblocked(NEVER if timeout is None else deadline)
+            self._link.await_unblocked(self._over, NEVER if timeout is None else deadline)
+            self._check_open()
         args = self._ticket(ticket), exchange, routing_key, mandatory, immediate
         tag = self._publish_counted(confirms, msg, encode_body(msg), args, deadline)
         self._link.messages_out += 1

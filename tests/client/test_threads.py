@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List
 import pytest
 
 import amqplib.client_0_8 as amqp
+import amqplib.client_0_9_1 as amqp91
 
 from .answering import AnsweringPeer
 from .peer import PATIENCE, Peer, content, method
@@ -314,6 +315,79 @@ def test_closing_a_channel_wakes_those_who_wait_on_it(peer: Peer, conn: amqp.Con
     channels[0].close()
     for outcome in threads.outcomes():
         assert isinstance(outcome, amqp.ChannelClosedError), outcome
+
+
+#: What publishers wait for, on a channel on which one publish is unconfirmed and no second one may be.
+PUBLISHERS: Dict[str, Callable[[amqp91.Channel], Any]] = {
+    "confirms": lambda ch: ch.wait_for_confirms(),
+    "room in the window": lambda ch: ch.basic_publish(amqp91.Message(b"y"), "e"),
+    "the end of a block": lambda ch: ch.basic_publish(amqp91.Message(b"y"), "e"),
+}
+
+
+@pytest.mark.parametrize("answered", [True, False])
+@pytest.mark.parametrize("name", PUBLISHERS)
+def test_closing_a_channel_wakes_those_who_publish_on_it(
+    newer_peer: Peer, threads: Threads, name: str, answered: bool
+) -> None:
+    """They would wait for ever."""
+    newer_peer.welcome()
+    conn = amqp91.Connection(newer_peer.address, reply_timeout=None, blocked_timeout=None, heartbeat=0)
+    newer_peer.open_channel()
+    ch = conn.channel()
+    newer_peer.answer("confirm.select", "confirm.select_ok")
+    ch.confirm_select(window=1)
+    newer_peer.expect_content("basic.publish", message=({}, b"x"))
+    ch.basic_publish(amqp91.Message(b"x"), "e")
+    if name == "the end of a block":
+        newer_peer.send("connection.blocked", "low on memory", channel=0)
+        newer_peer.wait()
+        with pytest.raises(amqp91.AMQPTimeoutError):
+            conn.drain_events(timeout=0.1)
+    with waiting(threads, PUBLISHERS[name], ch):
+        time.sleep(0.1)
+        newer_peer.expect("channel.close")
+        if answered:
+            newer_peer.send("channel.close_ok")
+            ch.close()
+        else:
+            with pytest.raises(amqp91.AMQPTimeoutError):
+                ch.close(timeout=0.1)
+    (outcome,) = threads.outcomes()
+    expected = amqp91.UnconfirmedError if name == "confirms" else amqp91.ChannelClosedError
+    assert isinstance(outcome, expected), outcome
+    assert "channel 1 is closed" in str(outcome)
+    assert list(ch.unconfirmed) == [1]
+    newer_peer.part()
+    conn.close()
+
+
+def test_closing_a_channel_while_another_call_has_no_answer(
+    peer: Peer, conn: amqp.Connection, ch: amqp.Channel, threads: Threads
+) -> None:
+    """When the time for it is up the channel is over, and so is the call."""
+    called = threading.Event()
+    peer.expect("queue.purge")
+    peer.do(called.set)
+    threads.start(ch.queue_purge, "q")
+    assert called.wait(PATIENCE)
+    peer.expect("channel.close")
+    with pytest.raises(amqp.AMQPTimeoutError, match="another thread's call had no answer within"):
+        ch.close(timeout=0.1)
+    (outcome,) = threads.outcomes()
+    assert isinstance(outcome, amqp.ChannelClosedError), outcome
+    assert "channel 1 is closed: by this program" in str(outcome)
+
+
+def test_closing_the_connection_of_a_silent_peer_wakes_all(peer: Peer, conn: amqp.Connection, threads: Threads) -> None:
+    everybody(conn, open_channels(peer, conn), threads)
+    peer.expect("connection.close", channel=0)
+    peer.expect_end()
+    with pytest.raises(amqp.AMQPTimeoutError):
+        conn.close(timeout=0.1)
+    for outcome in threads.outcomes():
+        assert isinstance(outcome, amqp.ConnectionLostError), outcome
+        assert "closed by this program: AMQPTimeoutError came while Connection.close_ok was awaited" in str(outcome)
 
 
 def test_the_servers_close_of_a_channel_wakes_those_who_wait_on_it(
