@@ -43,7 +43,8 @@ class TLSTransport(Transport):
         self, sock: socket.socket, address: Address, context: ssl.SSLContext, server_hostname: str, deadline: Deadline
     ) -> None:
         super().__init__(sock, address)
-        self._server_hostname = server_hostname
+        # a dot at the end makes a name absolute, and is no part of it in certificates and in SNI (RFC 6066, section 3)
+        self._server_hostname = server_hostname[:-1] if server_hostname.endswith(".") else server_hostname
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._session = threading.Lock()
         #: Has the peer said anything inside of the session?
@@ -51,7 +52,7 @@ class TLSTransport(Transport):
         #: Why nothing more will come, once that is known.
         self._over: Optional[Tuple[Type[ConnectionLostError], str, int]] = None
         try:
-            self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
+            self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=self._server_hostname)
         except ValueError as exc:
             raise ValueError("ssl: server_hostname: %r: %s" % (server_hostname, exc)) from exc
         self._handshake(deadline)

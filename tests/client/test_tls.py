@@ -208,6 +208,19 @@ def test_a_certificate_that_only_strictness_minds(certificates: Path) -> None:
         assert "VERIFY_X509_STRICT" not in str(refused(peer, context))
 
 
+def test_an_absolute_name(monkeypatch: pytest.MonkeyPatch, tls_peer: TLSPeer, trusting: Dict[str, Any]) -> None:
+    """With a dot at its end, which is not a part of it in certificates, and not allowed in SNI."""
+    asked: List[Any] = []
+    tls_peer.context.sni_callback = lambda _, name, __: asked.append(name)
+    offer(monkeypatch, ("127.0.0.1", tls_peer.port))
+    for host, options in (("localhost.", trusting), ("broker", {**trusting, "server_hostname": "localhost."})):
+        tls_peer.welcome()
+        conn = amqp.Connection("%s:%d" % (host, tls_peer.port), ssl=options)
+        tls_peer.part()
+        conn.close()
+    assert asked == ["localhost", "localhost"]
+
+
 def test_names_that_cannot_be_had(tls_peer: TLSPeer, trusting: Dict[str, Any]) -> None:
     """The peer accepts no second connection: that hides nothing."""
     tls_peer.refuse()
