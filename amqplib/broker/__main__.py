@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -13,12 +14,21 @@ from .broker import Broker
 
 __all__ = ["main"]
 
+#: For ports and for heartbeats alike.
+_MOST = 65535
+
 
 def _credentials(text: str) -> Tuple[str, str]:
     name, colon, password = text.partition(":")
     if not name or not colon:
         raise argparse.ArgumentTypeError("%r is not NAME:PASSWORD" % text)
     return name, password
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or int(text) > _MOST:
+        raise argparse.ArgumentTypeError("%r is not a number from 0 to %d" % (text, _MOST))
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -28,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         "all that it holds is gone then.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=5672, help="0 for a free one (default: %(default)s)")
+    parser.add_argument("--port", type=_number, default=5672, help="0 for a free one (default: %(default)s)")
     parser.add_argument(
         "--user",
         type=_credentials,
@@ -37,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         help="who may log in; may be repeated (default: guest:guest)",
     )
     parser.add_argument("--vhost", action="append", metavar="NAME", help="a virtual host; may be repeated (default: /)")
-    parser.add_argument("--heartbeat", type=int, default=60, help="seconds, 0 for none (default: %(default)s)")
+    parser.add_argument("--heartbeat", type=_number, default=60, help="seconds, 0 for none (default: %(default)s)")
     parser.add_argument("-v", "--verbose", action="store_true", help="print a line for what each connection does")
     return parser
 
@@ -48,7 +58,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
     def log(line: str) -> None:
         if given.verbose:
-            print("%s %s" % (time.strftime("%H:%M:%S"), line), flush=True)
+            try:
+                print("%s %s" % (time.strftime("%H:%M:%S"), line), flush=True)
+            except BrokenPipeError:  # nobody reads it any more
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     try:
         broker = Broker(
@@ -68,6 +81,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         broker.serve()
     except KeyboardInterrupt:
         print("ended")
+    broker.stop()
     return 0
 
 

@@ -29,8 +29,8 @@ __all__ = [
 #: RabbitMQ's highest level of priority.
 _MOST_PRIORITIES = 255
 
-#: RabbitMQ's longest time in milliseconds: what an Erlang timer takes.
-_LONGEST = (1 << 32) - 1
+#: RabbitMQ's longest time in milliseconds: ten years.
+_LONGEST = 10 * 365 * 24 * 3600 * 1000
 
 #: What each argument of one of these may be.
 _WORDS = {

@@ -154,7 +154,7 @@ class Broker:
         self._server.call(lambda: self._hub.users.pop(name))
 
     def add_vhost(self, name: str) -> None:
-        """One more virtual host."""
+        """One more virtual host; one that is there stays as it is."""
         self._server.call(lambda: self._hub.add_vhost(name))
 
     def delete_vhost(self, name: str) -> None:
@@ -164,16 +164,20 @@ class Broker:
     # --- beginning and end
 
     def start(self) -> None:
-        """Serve, in a thread of its own."""
+        """Serve, in a thread of its own. A broker serves once: another one can have its port."""
         self._server.start()
 
     def serve(self) -> None:
         """Serve in this thread, until something is raised in it, such as KeyboardInterrupt."""
         self._server.run()
+        self._raise_failures()
 
     def stop(self) -> None:
         """End all connections and the thread. RuntimeError if something went wrong in the broker itself meanwhile."""
         self._server.stop()
+        self._raise_failures()
+
+    def _raise_failures(self) -> None:
         if self._hub.failures:
             raise RuntimeError("the broker has failed: this is a fault of its own") from self._hub.failures[0]
 

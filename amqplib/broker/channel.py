@@ -336,6 +336,7 @@ class Channel(TopologyMethods):
             )
         self._session.check_properties(content.properties)
         if self._transaction:
+            content.check()  # not when the commit is half done
             self._transaction.publishes.append((exchange, routing_key, mandatory, content))
         elif self._published is None:
             self._publish(exchange, routing_key, mandatory, content)

@@ -45,6 +45,8 @@ class Cut:
             return data, False
         place = 0
         while place < len(data):
+            if self._frames <= 0:
+                return data[:place], True
             if self._skip:
                 step = min(self._skip, len(data) - place)
                 self._skip -= step
@@ -59,9 +61,7 @@ class Cut:
                     self._skip, self._frames, self._head = _PROTOCOL_HEADER - len(self._head), self._frames + 1, b""
                 elif len(self._head) == _FRAME_HEADER:
                     self._skip, self._head = int.from_bytes(self._head[3:], "big") + 1, b""
-            if self._frames <= 0:
-                return data[:place], True
-        return data, False
+        return data[:place], self._frames <= 0
 
 
 class Orders:
@@ -78,6 +78,8 @@ class Orders:
         self.published = 0
         #: Seconds.
         self.confirm_delay = 0.0
+        #: Publishers may go on.
+        self.flow = True
         #: Octets of a piece, and seconds between pieces.
         self.split: Optional[Tuple[int, float]] = None
         #: Seconds for which what is to be sent is gathered.
@@ -107,11 +109,14 @@ class Faults:
         """No more faults: what was stalled goes on, and what was blocked is not any more."""
 
         def give() -> None:
+            flow = self._hub.orders.flow
             self._hub.orders = Orders()
             self._server.cut_anew()
             self._server.resume()
             for session in list(self._hub.sessions):
                 session.unblock()
+                if not flow:
+                    session.flow(True)
 
         self._give(give)
 
@@ -130,6 +135,10 @@ class Faults:
         answered. reset=True has the client get ECONNRESET instead of the end of the stream. Without a number, all
         connections are lost at once, and new ones are not.
         """
+
+        for name, value in (("after_frames", after_frames), ("after_octets", after_octets)):
+            if value is not None and value < 0:
+                raise ValueError("%s: %d is less than none" % (name, value))
 
         def give() -> None:
             if after_frames is None and after_octets is None:
@@ -170,7 +179,8 @@ class Faults:
 
     def garbage(self, data: bytes = b"\xff" * 64) -> None:
         """Every connection is sent these bytes now."""
-        self._each(lambda session: session.write(data))
+        octets = bytes(memoryview(data))  # a TypeError here, if it is one
+        self._each(lambda session: session.write(octets))
 
     # --- the connection
 
@@ -223,8 +233,14 @@ class Faults:
         return self._server.call(cancel)
 
     def flow(self, active: bool) -> None:
-        """Every channel is sent channel.flow: False asks publishers to pause."""
-        self._each(lambda session: session.flow(active))
+        """Every channel is sent channel.flow, new ones too: False asks publishers to pause."""
+
+        def give() -> None:
+            self._hub.orders.flow = active
+            for session in list(self._hub.sessions):
+                session.flow(active)
+
+        self._give(give)
 
     def _each(self, order: Callable[[Session], None]) -> None:
         def give() -> None:

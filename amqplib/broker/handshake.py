@@ -8,7 +8,7 @@ from .. import __version__
 from ..wire.server import ServerReceiver
 from ..wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect
 from .errors import ConnectionRefusal
-from .hub import Hub
+from .hub import FRAME_MIN, Hub
 from .login import MECHANISMS
 from .message import Content
 from .output import Output
@@ -38,9 +38,6 @@ _CAPABILITIES = (
     "per_consumer_qos",
     "publisher_confirms",
 )
-
-#: The smallest frame_max (0-9-1, section "constants", frame-min-size).
-_FRAME_MIN = 4096
 
 
 class Handshake(Output):
@@ -145,9 +142,9 @@ class Handshake(Output):
                 raise ConnectionRefusal(
                     530, "negotiated %s = %d is higher than the maximum allowed value (%d)" % (name, value, most)
                 )
-        if 0 < frame_max < _FRAME_MIN:
+        if 0 < frame_max < FRAME_MIN:
             raise ConnectionRefusal(
-                530, "negotiated frame_max = %d is lower than the minimum allowed value (%d)" % (frame_max, _FRAME_MIN)
+                530, "negotiated frame_max = %d is lower than the minimum allowed value (%d)" % (frame_max, FRAME_MIN)
             )
         assert self._receiver
         self._frame_max = self._receiver.frame_max = frame_max

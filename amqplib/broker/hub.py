@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from .output import Output
     from .session import Session
 
-__all__ = ["Hub", "Limits"]
+__all__ = ["FRAME_MIN", "Hub", "Limits"]
+
+#: The smallest frame_max (0-9-1, section "constants", frame-min-size).
+FRAME_MIN = 4096
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,15 @@ class Limits:
     channel_max: int = 2047
     #: Octets of a message's body.
     max_body: int = 128 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        for name, value, least, most in (
+            ("heartbeat", self.heartbeat, 0, 65535),
+            ("frame_max", self.frame_max, FRAME_MIN, (1 << 32) - 1),
+            ("channel_max", self.channel_max, 0, 65535),
+        ):
+            if not isinstance(value, int) or (value and not least <= value <= most) or value < 0:
+                raise ValueError("%s: %r is neither 0 nor an int from %d to %d" % (name, value, least or 1, most))
 
 
 def _utc_now() -> datetime:
@@ -63,8 +75,9 @@ class Hub:
             self.add_vhost(name)
 
     def add_vhost(self, name: str) -> None:
-        """One more, empty."""
-        self.vhosts[name] = VHost(name, self.timers, self._now)
+        """One more, empty; one that is there stays as it is."""
+        if name not in self.vhosts:
+            self.vhosts[name] = VHost(name, self.timers, self._now)
 
     def delete_vhost(self, name: str) -> None:
         """It is gone, and connections to it are closed."""

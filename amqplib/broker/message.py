@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional
 
 from ..wire.server import Properties
 from ..wire.tables import encode_shortstr
-from .arguments import type_name
+from .arguments import expiration, type_name
 from .errors import ChannelRefusal
 
 __all__ = ["Content", "Message", "carbon_copies", "dead_letter", "in_a_circle", "route_bytes"]
@@ -21,6 +21,14 @@ class Content:
     def __init__(self, properties: Properties, body: bytes) -> None:
         self.properties = properties
         self.body = body
+
+    def check(self) -> None:
+        """Refuse what the properties say of the message's way, if it makes no sense."""
+        values = self.properties.values
+        expiration(values.get("expiration"))
+        headers = values.get("application_headers", {})
+        carbon_copies(headers)
+        carbon_copies(headers, "BCC")
 
 
 class Message:

@@ -7,7 +7,8 @@ the passing of time from `Timers`, and what it has to say goes to consumers and 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Callable, Deque, Iterator, List, Mapping, Optional
+from operator import attrgetter
+from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Mapping, Optional
 
 from .arguments import QueueOptions
 from .message import Message
@@ -69,17 +70,21 @@ class _Ready:
         self.count += 1
         self.octets += len(entry.message.body)
 
-    def put_back(self, entry: Entry) -> None:
-        """One that was here before: at its old place."""
-        level = self._levels[entry.level]
-        place = 0
-        for other in level:
-            if other.sequence > entry.sequence:
-                break
-            place += 1
-        level.insert(place, entry)
-        self.count += 1
-        self.octets += len(entry.message.body)
+    def put_back(self, entries: Iterable[Entry]) -> None:
+        """Some that were here before: each at its old place. The head of a level is gone through once for all."""
+        by_level: Dict[int, List[Entry]] = {}
+        for entry in entries:
+            by_level.setdefault(entry.level, []).append(entry)
+            self.count += 1
+            self.octets += len(entry.message.body)
+        for number, returned in by_level.items():
+            level = self._levels[number]
+            head: List[Entry] = []
+            for entry in sorted(returned, key=attrgetter("sequence")):
+                while level and level[0].sequence < entry.sequence:
+                    head.append(level.popleft())
+                head.append(entry)
+            level.extendleft(reversed(head))
 
     def pop(self) -> Entry:
         """The next one."""
@@ -167,9 +172,14 @@ class Queue:
             self.pump()
         if expires is not None:
             self._expire()
+        self._drop_head()
+        return True
+
+    def _drop_head(self) -> None:
+        """What the queue is too short for goes, from its head."""
+        ready = self._ready
         while self._full(ready.count, ready.octets) and ready.count:
             self.on_dead(self, ready.pop().message, "maxlen")
-        return True
 
     def _full(self, count: int, octets: int) -> bool:
         options = self.options
@@ -203,6 +213,7 @@ class Queue:
     def requeue(self, entries: List[Entry]) -> None:
         """Messages that were out come back, each to its old place."""
         limit = self.options.delivery_limit
+        returned: List[Entry] = []
         for entry in entries:
             self.settle()
             if self.deleted:
@@ -212,10 +223,13 @@ class Queue:
             if limit is not None and entry.returns > limit:
                 self.on_dead(self, entry.message, "delivery_limit")
             else:
-                self._ready.put_back(entry)
+                returned.append(entry)
         if not self.deleted:
+            self._ready.put_back(returned)
             self._expire()
             self.pump()
+            if self.options.overflow == "drop-head":
+                self._drop_head()
 
     def purge(self) -> int:
         """Drop all that is ready; how many."""

@@ -6,6 +6,7 @@ done with call().
 
 from __future__ import annotations
 
+import errno
 import selectors
 import socket
 import struct
@@ -30,6 +31,9 @@ _READ = 1 << 18
 
 #: Connections that the system may keep until they are accepted.
 _BACKLOG = 1024
+
+#: Seconds before more connections are accepted, where the system gives no more sockets.
+_PAUSE = 0.1
 
 
 class _Link:
@@ -76,8 +80,8 @@ class Server:
 
     def start(self) -> None:
         """Serve, in a thread of its own."""
-        self.running = True
-        self._thread = threading.Thread(target=self.run, name="amqplib broker on port %d" % self.port, daemon=True)
+        self._begin()
+        self._thread = threading.Thread(target=self._serve, name="amqplib broker on port %d" % self.port, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -120,9 +124,17 @@ class Server:
 
     def run(self) -> None:
         """Serve until stop()."""
+        self._begin()
+        self._serve()
+
+    def _begin(self) -> None:
+        if self.running or self._listener.fileno() < 0:
+            raise RuntimeError("the broker runs already" if self.running else "the broker has ended: make another one")
         self.running = True
+
+    def _serve(self) -> None:
         hub, selector = self._hub, self._selector
-        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._listen()
         selector.register(self._woken, selectors.EVENT_READ, self._wake)
         try:
             while self.running:
@@ -150,11 +162,18 @@ class Server:
     def _end(self) -> None:
         self.running = False
 
+    def _listen(self) -> None:
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
     def _accept(self) -> None:
         while True:
             try:
                 sock, peer = self._listener.accept()
-            except OSError:  # nobody more, or gone again
+            except OSError as exc:  # nobody more, or gone again
+                if exc.errno in (errno.EMFILE, errno.ENFILE):  # it may work later
+                    self._selector.unregister(self._listener)
+                    self._hub.log("no more connections for now: %s" % exc.strerror)
+                    self._hub.timers.after(_PAUSE, self._listen)
                 return
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

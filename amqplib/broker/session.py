@@ -151,6 +151,8 @@ class Session(Handshake):
             raise ConnectionRefusal(504, "second 'channel.open' seen")
         self.channels[number] = Channel(self, number, vhost)
         self.send(number, "channel.open_ok", *("",) * len(self.dialect["channel.open_ok"].fields))
+        if not self.hub.orders.flow:
+            self.send(number, "channel.flow", False)
 
     def _close_channel(self, channel: Channel) -> None:
         self._send_confirms()

@@ -245,8 +245,8 @@ class VHost:
             return current
         if name.startswith("amq."):
             raise ChannelRefusal(403, "queue name '%s' contains reserved prefix 'amq.*'" % name)
-        check_queue_arguments(arguments, what, durable, exclusive, auto_delete)
         name = name or unique_name("amq.gen-")
+        check_queue_arguments(arguments, self.described(name), durable, exclusive, auto_delete)
         queue = Queue(name, self._timers, durable, auto_delete, owner if exclusive else None, arguments)
         queue.on_dead = self._dead
         queue.on_expired = self._disused

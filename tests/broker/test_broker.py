@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from types import ModuleType
-from typing import List
+from typing import Dict, List
 
 import pytest
 
@@ -44,6 +44,23 @@ def test_it_is_gone_in_the_end() -> None:
         broker.queues()
 
 
+def test_it_serves_once() -> None:
+    with Broker() as broker:
+        with pytest.raises(RuntimeError, match="runs already"):
+            broker.start()
+        amqplib.client_0_9_1.Connection(broker.address).close()
+    with pytest.raises(RuntimeError, match="has ended"):
+        broker.start()
+
+
+@pytest.mark.parametrize(
+    "limits", [{"heartbeat": -1}, {"heartbeat": 65536}, {"channel_max": 65536}, {"frame_max": 100}, {"frame_max": -1}]
+)
+def test_limits_that_cannot_be(limits: Dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(limits))):
+        Broker(**limits)  # type: ignore[arg-type] # mypy takes the dictionary for any of the arguments
+
+
 def test_a_port_of_ones_own() -> None:
     with Broker() as first, pytest.raises(OSError, match="in use"):
         Broker(port=first.port)
@@ -80,6 +97,12 @@ def test_what_virtual_hosts_hold_is_apart() -> None:
         conn.channel().queue_declare("only here", exclusive=True)
         assert list(broker.queues("test")) == ["only here"]
         assert broker.queues() == {}
+
+
+def test_a_virtual_host_that_is_there_already(broker: Broker, conn: amqplib.client_0_9_1.Connection) -> None:
+    conn.channel().queue_declare("kept", auto_delete=False)
+    broker.add_vhost("/")
+    assert list(broker.queues()) == ["kept"]
 
 
 def test_what_is_there(broker: Broker, conn: amqplib.client_0_9_1.Connection) -> None:

@@ -90,6 +90,11 @@ def test_drop_after_what_was_received(broker: Broker, conn: Connection) -> None:
     assert broker.queues()[queue].messages == 2
 
 
+@pytest.mark.parametrize("cut", [Cut(0, None, False, False), Cut(None, 0, False, False)])
+def test_a_cut_before_anything(cut: Cut) -> None:
+    assert cut.take(OPEN) == (b"", True)
+
+
 def test_a_cut_counts_a_stream_in_any_pieces() -> None:
     stream = b"AMQP\x00\x00\x09\x01" + OPEN + OPEN + OPEN
     for size in (1, 2, 5, 100):
@@ -272,6 +277,26 @@ def test_flow(broker: Broker, ch: Channel) -> None:
         broker.faults.flow(active)
         ch.wait(timeout=20)
         assert ch.active == active
+
+
+def test_flow_holds_for_new_channels_and_clear_ends_it(broker: Broker, conn: Connection) -> None:
+    broker.faults.flow(False)
+    ch = conn.channel()
+    ch.wait(timeout=20)
+    assert not ch.active
+    broker.faults.clear()
+    ch.wait(timeout=20)
+    assert ch.active
+
+
+def test_orders_that_cannot_be(broker: Broker, conn: Connection) -> None:
+    """They are refused where they are given, and the broker serves on."""
+    wrong: Any = "text"
+    with pytest.raises(TypeError):
+        broker.faults.garbage(wrong)
+    with pytest.raises(ValueError, match="after_frames: -1"):
+        broker.faults.drop(after_frames=-1)
+    assert conn.channel().is_open
 
 
 def test_clear(broker: Broker, conn: Connection) -> None:

@@ -15,7 +15,7 @@ import pytest
 import amqplib.client_0_9_1 as amqp
 from amqplib.broker import Broker
 from amqplib.broker.__main__ import main
-from amqplib.client.exceptions import AuthenticationError
+from amqplib.client.exceptions import AMQPTimeoutError, AuthenticationError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -111,6 +111,50 @@ def test_a_user_that_is_none(user: str, capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         main(["--user", user])
     assert "is not NAME:PASSWORD" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--port", "65536"], ["--port=-1"], ["--heartbeat", "x"]])
+def test_a_number_that_is_none(arguments: List[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "is not a number from 0 to 65535" in capsys.readouterr().err
+
+
+def test_nobody_reads_what_it_prints(programs: List[Program]) -> None:
+    programs.append(Program("-v"))
+    process = programs[0].process
+    assert process.stdout
+    process.stdout.close()
+    for _ in range(3):
+        amqp.Connection(programs[0].address).close()
+    process.terminate()
+    assert process.wait(20) == 0
+    process.stdout = None
+
+
+def test_more_connections_than_files(programs: List[Program]) -> None:
+    """Those that cannot be accepted wait, and cost nothing; when others are closed it is their turn."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (20, limits[1]))
+    try:
+        programs.append(Program("-v"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    address = programs[0].address
+    open_: List[amqp.Connection] = []
+
+    def open_on() -> None:
+        for _ in range(20):
+            open_.append(amqp.Connection(address, connect_timeout=1))
+
+    with pytest.raises(AMQPTimeoutError):
+        open_on()
+    for connection in open_:
+        connection.close()
+    amqp.Connection(address).close()
+    waits = [line for line in programs[0].end(signal.SIGTERM) if "no more connections for now" in line]
+    assert 0 < len(waits) < 100
 
 
 def test_the_fixture(tmp_path: Path) -> None:

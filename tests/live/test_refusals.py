@@ -59,7 +59,14 @@ CHANNEL: List[Tuple[Step, int, str]] = [
     (queue(x_max_length="a"), 406, "invalid arg 'x-max-length' for queue 'N' V: \"expected integer, got longstr\""),
     (queue(x_max_length=True), 406, "invalid arg 'x-max-length' for queue 'N' V: \"expected integer, got bool\""),
     (queue(x_max_length=1.5), 406, "invalid arg 'x-max-length' for queue 'N' V: \"expected integer, got double\""),
-    (queue(x_message_ttl=2**40), 406, "invalid arg 'x-message-ttl' for queue 'N' V: {value_too_large,1099511627776}"),
+    (
+        steps(
+            lambda ch, name: ch.queue_declare(exclusive=True, arguments={"x-message-ttl": 315360000000}),
+            queue(x_message_ttl=315360000001),
+        ),
+        406,
+        "invalid arg 'x-message-ttl' for queue 'N' V: {value_too_large,315360000001}",
+    ),
     (queue(x_expires=0), 406, "invalid arg 'x-expires' for queue 'N' V: {value_zero,0}"),
     (queue(x_max_priority=300), 406, "invalid arg 'x-max-priority' for queue 'N' V: {max_value_exceeded,300}"),
     (queue(x_overflow="zz"), 406, "invalid arg 'x-overflow' for queue 'N' V: invalid_overflow"),
@@ -169,6 +176,16 @@ CHANNEL: List[Tuple[Step, int, str]] = [
     # transactions
     (lambda ch, name: ch.tx_commit(), 406, "channel is not transactional"),
     (lambda ch, name: ch.tx_rollback(), 406, "channel is not transactional"),
+    (
+        steps(lambda ch, name: ch.tx_select(), publish(expiration="a")),
+        406,
+        "invalid expiration 'a': no_integer",
+    ),
+    (
+        steps(lambda ch, name: ch.tx_select(), publish(application_headers={"CC": "a"})),
+        406,
+        'invalid message: {unacceptable_type_in_header,"CC",longstr}',
+    ),
 ]
 
 CHANNEL_0_9_1: List[Tuple[Step, int, str]] = [

@@ -231,6 +231,20 @@ def test_limits(
         assert msg.application_headers["x-death"][0]["reason"] == "maxlen"
 
 
+@pytest.mark.parametrize(("overflow", "left"), [("drop-head", "cd"), ("reject-publish", "abcd")])
+def test_limits_and_what_comes_back(ch: Channel, names: Names, overflow: str, left: str) -> None:
+    """It makes a queue too long as well, unless that only refuses what is new."""
+    queue = declare(ch, names, x_max_length=2, x_overflow=overflow)
+    publish(ch, queue, "a", "b")
+    out = [get(ch, queue, no_ack=False) for _ in "ab"]
+    publish(ch, queue, "c", "d")
+    holds(ch, queue, 2)
+    for msg in out:
+        msg.reject(requeue=True)
+    holds(ch, queue, len(left))
+    assert bodies(ch, queue) == list(left)
+
+
 def test_deaths(ch: Channel, names: Names) -> None:
     """From queue to queue: rejected, then expired."""
     exchange, first, last = names.exchange(), names.queue(), declare(ch, names)
