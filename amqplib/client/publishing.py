@@ -272,17 +272,15 @@ class Publishing(ChannelMethods):
         if not body or not isinstance(frames, bytes):
             self._count_frames(frames)
         sent = self._sent(exchange, routing_key, body, msg.properties) if mandatory else None
+        if deadline is NEVER:
+            # whoever has it is sending, and has a write_timeout
+            with self._publishing:
+                return self._count_and_emit(confirms, frames, msg, sent, deadline)
         held: List[bool] = []
         try:
             if not take_lock(self._publishing, deadline, held):
                 text = "%s: another thread's publish did not end within %.3g s"
                 raise AMQPTimeoutError(text % (self._where(), deadline.seconds or 0))
-            if self._counting:
-                raise self._link._nested("publishing")
-            while confirms.full():
-                room = self._link.patience.answering() if deadline is NEVER else deadline
-                self._wait_until(lambda: not confirms.full(), room)
-            self._check_open()
             return self._count_and_emit(confirms, frames, msg, sent, deadline)
         finally:
             if held:
@@ -292,6 +290,13 @@ class Publishing(ChannelMethods):
         self, confirms: Confirms, frames: Data, msg: GenericContent, sent: Optional[Sent], deadline: Deadline
     ) -> int:
         """With `_publishing` held."""
+        if self._counting:
+            raise self._link._nested("publishing")
+        while confirms.full():
+            room = self._link.patience.answering() if deadline is NEVER else deadline
+            self._wait_until(lambda: not confirms.full(), room)
+        if not self.is_open or self._close_item:
+            self._check_open()
         self._counting = True
         tag = 0
         try:
