@@ -62,6 +62,18 @@ _KNOWN = (
         "the broker was shown no certificate (certfile, keyfile)",
     ),
     _Advice(
+        406,
+        ("prefetch count is not set",),
+        "RabbitMQ delivers from a stream only as far as it is acknowledged: basic_qos(0, 100, False) before "
+        "basic_consume(), without no_ack",
+    ),
+    _Advice(
+        540,
+        ("not supported by stream",),
+        "a stream takes nothing back: acknowledge with basic_ack(); consume() gives nothing back where its arguments "
+        "have an x-stream-offset",
+    ),
+    _Advice(
         403,
         ("login was refused",),
         "user or password is not right, or the user may not log in from here: RabbitMQ lets guest in from its own "

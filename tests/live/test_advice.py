@@ -7,12 +7,13 @@ from typing import Any, List
 
 import pytest
 
+from amqplib.client.channel import Channel
 from amqplib.client.exceptions import AMQPChannelException, AMQPConnectionException
 from amqplib.client.message import Message
 from tests.brokers import Node
 from tests.conftest import Broker, Peer
 from tests.live.conftest import Connect, Names
-from tests.live.helpers import PATIENCE
+from tests.live.helpers import PATIENCE, declare
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,31 @@ def test_not_implemented(connect: Connect, call: Any, rule: str, version: str, i
 def test_declared_differently(connect: Connect) -> None:
     with pytest.raises(AMQPChannelException, match=r"406 .*inequivalent arg.*passive=True"):
         connect().channel().exchange_declare("amq.topic", "topic", durable=False, auto_delete=False)
+
+
+@pytest.mark.only(since=(3, 9), reason="streams came with 3.9; the broker in the box has none")
+def test_a_stream_without_a_limit(modern: Channel, names: Names) -> None:
+    queue = declare(modern, names, queue_type="stream")
+    with pytest.raises(AMQPChannelException, match=r"406 .*prefetch count is not set.*; .*basic_qos\(0, 100, False\)"):
+        modern.basic_consume(queue)
+
+
+@pytest.mark.only(since=(3, 9), reason="streams came with 3.9; the broker in the box has none")
+def test_a_stream_that_is_to_take_something_back(modern: Channel, names: Names) -> None:
+    """RabbitMQ 4 overlooks it."""
+    queue = declare(modern, names, queue_type="stream")
+    conn = modern.connection
+    assert conn
+    modern.basic_qos(0, 10, False)
+    modern.basic_publish(Message("x"), routing_key=queue)
+    for msg in modern.consume(queue, arguments={"x-stream-offset": "first"}, timeout=PATIENCE):
+        msg.reject(requeue=True)
+        break
+    if conn.server_properties["version"].startswith("3."):
+        with pytest.raises(AMQPConnectionException, match=r"540 .*; a stream takes nothing back: .*basic_ack\(\)"):
+            conn.channel().queue_declare(exclusive=True)
+    else:
+        conn.channel().queue_declare(exclusive=True)
 
 
 @pytest.mark.only(rabbitmq=True, reason="the broker in the box takes any frame_max")
