@@ -80,6 +80,8 @@ class Handshake(Output):
             return b""
         self.dialect = dialect
         self._receiver = ServerReceiver(dialect, Content, self.hub.limits.max_body)
+        self._receiver.frame_max = self.hub.limits.frame_max  # until less is agreed on
+        self._receiver.channel_max = self.hub.limits.channel_max
         version = _VERSIONS[dialect.name]
         capabilities = dict.fromkeys(_CAPABILITIES, True) if dialect is AMQP_0_9_1 else {}
         properties = {

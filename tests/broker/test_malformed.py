@@ -264,6 +264,14 @@ def test_channels_before_the_connection_is_open(broker: Broker) -> None:
         raw.closed(503, "before the connection is open", (20, 10))
 
 
+def test_a_frame_before_the_login_that_has_no_end(broker: Broker, bystander: amqp.Channel) -> None:
+    """Nobody has agreed to a size of frames yet; memory is not taken for any."""
+    with Raw(broker) as raw:
+        raw.send(AMQP_0_9_1.header + octets("01 00 00 3F FF FF FF 00"))
+        raw.expect("connection.start")
+        raw.closed(501, "a frame of 1073741831 octets", (0, 0))
+
+
 def test_a_message_over_the_limit() -> None:
     with Broker(max_body=1000) as broker, Raw(broker) as raw:
         raw.log_in()
