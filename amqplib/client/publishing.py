@@ -16,7 +16,14 @@ from ..wire.spec import Sig, sig_of
 from .channel_methods import ChannelMethods
 from .confirms import Confirms, Sent, Settled, Unsafe
 from .deadline import NEVER, Deadline, take_lock
-from .exceptions import AMQPException, AMQPTimeoutError, ConfirmTimeoutError, NestedCallError, UnconfirmedError
+from .exceptions import (
+    AMQPException,
+    AMQPTimeoutError,
+    ChannelClosedError,
+    ConfirmTimeoutError,
+    NestedCallError,
+    UnconfirmedError,
+)
 from .link import Link
 from .logger import LOGGER
 from .message import GenericContent, Message, decode_body, encode_body
@@ -175,8 +182,10 @@ class Publishing(ChannelMethods):
         finally:
             try:
                 self._flush()
-                if self._gathered:
-                    self._check_open()  # the channel is closed, which is why these have not left: say so
+                if self._gathered:  # the channel is closed, which is why these have not left: say so
+                    self._check_open()
+                    if self._said_last:
+                        self._too_late()
             except AMQPTimeoutError as exc:
                 # they will never leave, and in confirm mode they have been counted
                 self._abandon("%s came while a batch was being sent" % type(exc).__name__)
@@ -213,7 +222,7 @@ class Publishing(ChannelMethods):
                     pieces.extend(iter(gathered.popleft, None))
                 self._link.send_raw(b"".join(pieces), self, deadline=deadline)
                 self._link.frames_out += len(pieces) - 1
-            except (AMQPTimeoutError, NestedCallError):
+            except (AMQPTimeoutError, NestedCallError, ChannelClosedError):
                 gathered.extendleft(reversed(pieces))  # nothing went
                 raise
             except BaseException as exc:  # Ctrl-C: did they go?
@@ -302,7 +311,7 @@ class Publishing(ChannelMethods):
         try:
             tag = confirms.sent(msg, sent)
             self._emit(frames, deadline)
-        except (AMQPTimeoutError, NestedCallError):
+        except (AMQPTimeoutError, NestedCallError, ChannelClosedError):
             confirms.take_back(tag)  # nothing went
             raise
         except BaseException as exc:  # Ctrl-C: did it go? Then the server has counted it, and otherwise not

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from contextlib import suppress
 from typing import Callable, Optional, TypeVar
 
 from .deadline import NEVER, Deadline
-from .exceptions import AMQPTimeoutError, ConnectionLostError, NestedCallError
+from .exceptions import AMQPTimeoutError, ChannelClosedError, ConnectionLostError, NestedCallError
 from .routes import Routes
 
 __all__ = ["LOOK_EVERY", "Reading"]
@@ -29,7 +30,8 @@ class Reading(Routes):
     def flush(self, deadline: Deadline = NEVER) -> None:
         """Send what channels have gathered: something is about to wait."""
         for route in list(self.batches):
-            route._flush(deadline)
+            with suppress(ChannelClosedError):  # another thread closes it; the end of the batch says so
+                route._flush(deadline)
 
     def wait_for(self, take: Callable[[], Optional[T]], deadline: Deadline = NEVER, free: bool = False) -> T:
         """Read, or let another thread read, until `take()` (called with `_state` held) gives something.

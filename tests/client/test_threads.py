@@ -379,6 +379,48 @@ def test_closing_a_channel_while_another_call_has_no_answer(
     assert "channel 1 is closed: by this program" in str(outcome)
 
 
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("confirms", [False, True])
+def test_publishes_that_another_threads_close_overtakes(
+    newer_peer: Peer, threads: Threads, batch: bool, confirms: bool
+) -> None:
+    """They are not sent, and do the close no harm."""
+    newer_peer.welcome()
+    conn = amqp91.Connection(newer_peer.address, reply_timeout=PATIENCE, heartbeat=0)
+    newer_peer.open_channel()
+    ch = conn.channel()
+    if confirms:
+        newer_peer.answer("confirm.select", "confirm.select_ok")
+        ch.confirm_select()
+    closing, published = threading.Event(), threading.Event()
+    newer_peer.expect("channel.close")
+    newer_peer.do(closing.set)
+    newer_peer.do(lambda: None if published.wait(PATIENCE) else pytest.fail("nothing was published"))
+    newer_peer.send("channel.close_ok")
+
+    def gather() -> None:
+        with ch.batch():
+            threads.start(ch.close)
+            assert closing.wait(PATIENCE)
+            ch.basic_publish(amqp91.Message(b"x"), "e")
+            with pytest.raises(amqp91.AMQPTimeoutError):  # not the error of a channel that it has nothing to do with
+                conn.drain_events(timeout=0.01)
+            published.set()
+
+    def publish() -> None:
+        threads.start(ch.close)
+        assert closing.wait(PATIENCE)
+        ch.basic_publish(amqp91.Message(b"x"), "e")
+
+    with pytest.raises(amqp91.ChannelClosedError):
+        gather() if batch else publish()
+    assert batch or not ch.unconfirmed
+    published.set()
+    assert threads.results() == [None]
+    newer_peer.part()
+    conn.close()
+
+
 def test_closing_the_connection_of_a_silent_peer_wakes_all(peer: Peer, conn: amqp.Connection, threads: Threads) -> None:
     everybody(conn, open_channels(peer, conn), threads)
     peer.expect("connection.close", channel=0)
