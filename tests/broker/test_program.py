@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Iterator, List
+from typing import Iterator, List, Optional
 
 import pytest
 
@@ -48,8 +48,10 @@ def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 class Program:
     """`python -m amqplib.broker`, running."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, files: Optional[int] = None) -> None:
         command = [sys.executable, "-m", "amqplib.broker", "--port", "0", *arguments]
+        if files is not None:  # as many may it have open
+            command = ["sh", "-c", 'ulimit -n %d; exec "$@"' % files, "sh", *command]
         self.process = subprocess.Popen(command, cwd=str(ROOT), stdout=subprocess.PIPE, text=True)
         first = self._line()
         found = re.match(r"an AMQP broker in memory on (127\.0\.0\.1:\d+); Ctrl-C ends it", first)
@@ -134,13 +136,7 @@ def test_nobody_reads_what_it_prints(programs: List[Program]) -> None:
 
 def test_more_connections_than_files(programs: List[Program]) -> None:
     """Those that cannot be accepted wait, and cost nothing; when others are closed it is their turn."""
-    resource = pytest.importorskip("resource")
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (20, limits[1]))
-    try:
-        programs.append(Program("-v"))
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    programs.append(Program("-v", files=20))
     address = programs[0].address
     open_: List[amqp.Connection] = []
 
