@@ -203,8 +203,8 @@ class Session(Handshake):
     def begin_heartbeats(self, seconds: int) -> None:
         """The client has agreed to this interval; 0 for none."""
         self._heartbeat = seconds
-        if seconds:
-            self._beat()
+        if seconds:  # not at once: there are clients that take nothing else for an answer to connection.open
+            self._later(seconds / 2, self._beat)
 
     def _beat(self) -> None:
         """Heartbeats both ways (0-9-1, section 4.2.7): ours, and what the client owes."""

@@ -102,6 +102,16 @@ def test_heartbeats(client: Client) -> None:
     assert len(client.session._timers) <= 1
 
 
+def test_none_before_the_connection_is_open(client: Client) -> None:
+    """rabbitpy takes nothing but open-ok for an answer to open."""
+    client.session.receive(AMQP_0_9_1.header)
+    client.send("connection.start_ok", {}, "PLAIN", "\0guest\0guest", "en_US")
+    client.send("connection.tune_ok", 2047, 131072, 10)
+    client.send("connection.open", "/", "", False)
+    assert HEARTBEAT not in b"".join(client.session.outgoing)
+    assert client.names()[-1] == "connection.open_ok"
+
+
 def test_no_heartbeats(client: Client, hub: Hub) -> None:
     client.log_in(0)
     assert client.pass_time(100_000) == b""
