@@ -254,8 +254,8 @@ class Publishing(ChannelMethods):
         and the message for each publish that was confirmed or refused, inside wait() and wait_for_confirms(). Of a
         mandatory message that came back, which the broker confirms too, `on_return` tells instead.
         """
-        if window is not None and window < 1:
-            raise ValueError("window: %r: at least one publish has to be outstanding" % window)
+        if window is not None and not (isinstance(window, int) and window > 0):
+            raise ValueError("window: %r: a number of publishes, 1 or more, or None for no limit" % (window,))
         self._request("confirm.select", nowait, nowait)
         self._on_ack, self._on_nack = on_ack, on_nack
         if self._confirms is None:

@@ -223,6 +223,12 @@ def test_confirm_mode_is_selected_when_it_is_first_needed(newer_peer: Peer, newe
         assert newer.basic_publish_confirm(amqp.Message(b"x"), routing_key="q") == n
 
 
+@pytest.mark.parametrize("window", [0, -1, 1.5, "a"])
+def test_a_window_that_is_none(newer: amqp.Channel, window: Any) -> None:
+    with pytest.raises(ValueError, match=r"window: %r" % window):
+        newer.confirm_select(window=window)
+
+
 def test_a_full_window_waits(newer_peer: Peer, newer: amqp.Channel) -> None:
     select(newer_peer, newer, window=2)
     for n in (1, 2):
