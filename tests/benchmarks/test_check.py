@@ -94,3 +94,7 @@ def test_another_python_is_compared_with_the_nearest(capsys: pytest.CaptureFixtu
     versions = sorted(json.loads(check.RECORD.read_text()), key=lambda version: int(version.split(".")[1]))
     assert check.read_record("3.99") == json.loads(check.RECORD.read_text())[versions[-1]]
     assert "nothing is recorded for Python 3.99" in capsys.readouterr().out
+
+
+def test_the_record_is_the_worst_of_each() -> None:
+    assert check.worst([{"publish": ratios(1.0, 1.2)}, {"publish": ratios(1.1)}]) == {"publish": ratios(1.1, 1.2)}
