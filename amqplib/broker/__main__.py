@@ -75,18 +75,16 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except OSError as exc:
         print("no broker on %s, port %d: %s" % (given.host, given.port, exc.strerror or exc), file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, _interrupt)
+
+    def end(number: int, frame: Optional[FrameType]) -> None:
+        broker.end()
+
+    for number in (signal.SIGINT, signal.SIGTERM):  # a KeyboardInterrupt would leave lines half written
+        signal.signal(number, end)
     print("an AMQP broker in memory on %s; Ctrl-C ends it" % broker.address, flush=True)
-    try:
-        broker.serve()
-    except KeyboardInterrupt:
-        print("ended")
-    broker.stop()
+    broker.serve()
+    print("ended")
     return 0
-
-
-def _interrupt(number: int, frame: Optional[FrameType]) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -168,9 +168,13 @@ class Broker:
         self._server.start()
 
     def serve(self) -> None:
-        """Serve in this thread, until something is raised in it, such as KeyboardInterrupt."""
+        """Serve in this thread until end(), or until something is raised in it, such as KeyboardInterrupt."""
         self._server.run()
         self._raise_failures()
+
+    def end(self) -> None:
+        """Have serve() end all connections and return, soon. From any thread, and from a signal handler."""
+        self._server.end()
 
     def stop(self) -> None:
         """End all connections and the thread. RuntimeError if something went wrong in the broker itself meanwhile."""

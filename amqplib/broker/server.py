@@ -87,10 +87,14 @@ class Server:
     def stop(self) -> None:
         """End the thread and all connections."""
         if self._thread:
-            self._post(self._end)
+            self.end()
             self._thread.join()
         else:
             self._close()
+
+    def end(self) -> None:
+        """Have the thread that serves do so no more, and end all connections."""
+        self._post(self._end)
 
     def call(self, work: Callable[[], T]) -> T:
         """Have the server's thread do something; what it returns or raises."""
@@ -123,7 +127,7 @@ class Server:
     # --- in the server's thread
 
     def run(self) -> None:
-        """Serve until stop()."""
+        """Serve until end()."""
         self._begin()
         self._serve()
 

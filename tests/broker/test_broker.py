@@ -53,6 +53,25 @@ def test_it_serves_once() -> None:
         broker.start()
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_it_serves_until_it_is_told_to_end(early: bool) -> None:
+    """Also if that comes before it serves, as a signal may."""
+    broker = Broker()
+    ended = threading.Thread(target=broker.serve)
+    if early:
+        broker.end()
+    ended.start()
+    if not early:
+        conn = amqplib.client_0_9_1.Connection(broker.address)
+        broker.end()
+        with pytest.raises(ConnectionLostError):
+            conn.wait(timeout=20)
+        conn.close()
+    ended.join(20)
+    assert not ended.is_alive()
+    assert not running(broker)
+
+
 @pytest.mark.parametrize(
     "limits", [{"heartbeat": -1}, {"heartbeat": 65536}, {"channel_max": 65536}, {"frame_max": 100}, {"frame_max": -1}]
 )
