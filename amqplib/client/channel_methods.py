@@ -17,7 +17,7 @@ from typing import Any, Dict, Literal, Optional, Tuple, overload
 from . import advice
 from .abstract_channel import AbstractChannel
 from .logger import LOGGER
-from .transport import Data
+from .routes import Item
 
 __all__ = ["Arguments", "ChannelMethods"]
 
@@ -25,16 +25,19 @@ Arguments = Optional[Dict[str, Any]]
 
 
 class ChannelMethods(AbstractChannel):
-    """The part of Channel that has no state but the default ticket."""
+    """The part of Channel that keeps no track of anything."""
 
     default_ticket: int
+    is_open: bool
+    # the server's channel.close, from its arrival until it is dealt with
+    _close_item: Optional[Item] = None
 
     def _check_open(self, closing: bool = True) -> None:
         """Raise why the channel is over, if it is."""
         raise NotImplementedError
 
-    def _emit(self, frames: Data) -> None:
-        """Send, or gather in batch(), frames that nothing answers."""
+    def _emit(self, frame: bytes) -> None:
+        """Send, or gather in batch(), the frame of a method that nothing answers."""
         raise NotImplementedError
 
     def _request(self, name: str, nowait: bool, *args: Any) -> Optional[Tuple[Any, ...]]:
@@ -250,7 +253,8 @@ class ChannelMethods(AbstractChannel):
 
     def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """Tell the server that a message is done with; with multiple also all before it (0: all)."""
-        self._check_open()
+        if not self.is_open or self._close_item:
+            self._check_open()
         self._emit(self._link.sender.ack(self._number, delivery_tag, multiple))
 
     def basic_nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:

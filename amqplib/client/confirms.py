@@ -120,17 +120,19 @@ class Confirms:
 
     def sent(self, msg: GenericContent, mandatory: Optional[Sent] = None) -> int:
         """Enter a publish, just before it is sent; its tag. `mandatory`: how it would look if it came back."""
-        with self._books:
-            tag = self._next_tag
-            self._next_tag += 1
-            self.unconfirmed[tag] = msg
-            if mandatory:
+        tag = self._next_tag
+        if mandatory:
+            with self._books:
                 alike = self._alike.get(mandatory)
                 if alike is None:
                     alike = self._alike[mandatory] = _Alike(mandatory)
                 alike.add(tag)
                 self._mandatory[tag] = alike
-            return tag
+                self.unconfirmed[tag] = msg
+        else:  # one entry, and one thread publishes at a time: there is nothing to guard
+            self.unconfirmed[tag] = msg
+        self._next_tag = tag + 1
+        return tag
 
     def take_back(self, tag: int) -> None:
         """The publish that was entered last was not sent after all."""
@@ -213,7 +215,8 @@ class Confirms:
         with self._books:
             nacked, returned = dict(sorted(self.nacked.items())), dict(sorted(self.returned.items()))
             self.nacked, self.returned = {}, {}
-            unconfirmed = {tag: msg for tag, msg in self.unconfirmed.items() if tag not in self._came_back}
+            # a copy is made in one step: another thread may publish meanwhile
+            unconfirmed = {tag: msg for tag, msg in self.unconfirmed.copy().items() if tag not in self._came_back}
             return nacked, returned, unconfirmed
 
     def collect_one(self, tag: int) -> Unsafe:

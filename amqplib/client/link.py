@@ -24,9 +24,9 @@ The rules, which everything in amqplib.client keeps, and most of which are asser
 from __future__ import annotations
 
 import errno
-import time
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import Any, Callable, List, Optional, Tuple, Type
 
 from ..wire.errors import PeerError, ProtocolHeaderReceived
@@ -42,7 +42,7 @@ from .exceptions import (
 from .heartbeat import HEARTBEAT_FRAME, Heartbeats
 from .reading import LOOK_EVERY, Reading
 from .routes import Failure, Route
-from .transport import Data
+from .transport import Data, Wait
 
 __all__ = ["Failure", "Link"]
 
@@ -73,7 +73,7 @@ class Link(Reading):
 
     def start_heartbeats(self, interval: int) -> None:
         """Send heartbeats from now on, and expect them."""
-        self._heard = self._attended = time.monotonic()
+        self._heard = self._attended = monotonic()
         self.heartbeat = interval
         self._beats = Heartbeats(self, interval / 2)
 
@@ -89,18 +89,41 @@ class Link(Reading):
         connection itself. `look`: hear now and then what the server says, too."""
         try:
             if look:
-                if time.monotonic() >= self._look_at:
+                if monotonic() >= self._look_at:
                     self._look_around()
                 if self.control:
                     self._handle_control()
-            if deadline is NEVER:
-                # whoever has it has a write_timeout, too
+            held: List[bool] = []
+            try:
+                if deadline is not NEVER:  # without one: whoever is sending has a write_timeout, too
+                    self._take_turn(deadline, held)
                 with self._writing:
-                    sent = self._write_now(data, route, last, deadline)
-            else:
-                sent = self._write_in_turn(data, route, last, deadline)
-            if not sent and route is not None:
-                route._too_late()
+                    if self._mid_write:
+                        raise self._nested("sending")
+                    if self.failure:
+                        self.check()
+                    if route is not None and (route._said_last or self._control_route._said_last):
+                        route._too_late()
+                    self._mid_write = True
+                    try:
+                        wait = self._stalled if deadline is NEVER else partial(self._stalled, deadline)
+                        if self._owed:
+                            self._send_owed(wait)
+                        self.bytes_out += self.transport.write(data, wait)
+                        self.frames_out += 1
+                        if last and route is not None:
+                            route._said_last = True
+                    except AMQPTimeoutError:
+                        raise  # nothing went
+                    except BaseException as exc:
+                        self._note(exc)  # Ctrl-C as well: half a frame may be out, and nothing may follow it
+                        raise
+                    finally:
+                        self._mid_write = False
+                        self._stall = None
+            finally:
+                if held:
+                    self._writing.release()
         except ConnectionLostError as exc:
             self._note(exc)
             if self._on_failure:
@@ -112,51 +135,23 @@ class Link(Reading):
                 self._tear_down()
             raise
 
-    def _write_in_turn(self, data: Data, route: Optional[Route], last: bool, deadline: Deadline) -> bool:
-        """The same with a deadline that comes even if another thread writes, and cannot go on."""
-        held: List[bool] = []
+    def _take_turn(self, deadline: Deadline, held: List[bool]) -> None:
+        """Take `_writing`, with a deadline that comes even if another thread writes, and cannot go on."""
         until = deadline
-        try:
-            while not take_lock(self._writing, until, held):
-                self.check()
-                until = self.patience.put_off(deadline)
-                if until.expired():
-                    raise self._taken_nothing(deadline)
-            return self._write_now(data, route, last, deadline)
-        finally:
-            if held:
-                self._writing.release()
-
-    def _write_now(self, data: Data, route: Optional[Route], last: bool, deadline: Deadline) -> bool:
-        """With `_writing` held. False when nothing may be sent any more."""
-        if self._mid_write:
-            raise self._nested("sending")
-        if self.failure:
+        while not take_lock(self._writing, until, held):
             self.check()
-        if route is not None and (route._said_last or self._control_route._said_last):
-            return False
-        self._mid_write = True
-        try:
-            wait = self._stalled if deadline is NEVER else partial(self._stalled, deadline)
-            while self._owed:
-                owed, its_route = self._owed[0]
-                self.bytes_out += self.transport.write(owed, wait)
-                self.frames_out += 1
-                its_route._said_last = True
-                self._owed.popleft()
+            until = self.patience.put_off(deadline)
+            if until.expired():
+                raise self._taken_nothing(deadline)
+
+    def _send_owed(self, wait: Wait) -> None:
+        """The last frames of routes, which could not be sent at once."""
+        while self._owed:
+            data, route = self._owed[0]
             self.bytes_out += self.transport.write(data, wait)
             self.frames_out += 1
-            if last and route is not None:
-                route._said_last = True
-        except AMQPTimeoutError:
-            raise  # nothing went
-        except BaseException as exc:
-            self._note(exc)  # Ctrl-C as well: half a frame may be out, and nothing may follow it
-            raise
-        finally:
-            self._mid_write = False
-            self._stall = None
-        return True
+            route._said_last = True
+            self._owed.popleft()
 
     def _stalled(self, deadline: Deadline = NEVER) -> None:
         """The system takes no more for now: wait until it does, and read what comes meanwhile."""
@@ -170,18 +165,18 @@ class Link(Reading):
                 raise ConnectionLostError(0, "the peer broke the protocol: %s" % self.receiver.error)
             until = self.patience.put_off(deadline).sooner(self.patience.put_off(stall))
             readable, writable = self.transport.await_room(until.sooner(Deadline(LOOK_EVERY)), self._leader is None)
-            self._attended = time.monotonic()
+            self._attended = monotonic()
             if readable:
                 self._look()
             elif self._leader is None:
                 self._check_silence()
             if writable:
                 return
-            if until.expired() or (own is not None and time.monotonic() - stall.began >= own):
+            if until.expired() or (own is not None and monotonic() - stall.began >= own):
                 raise self._taken_nothing(stall)
 
     def _taken_nothing(self, since: Deadline) -> AMQPTimeoutError:
-        seconds = time.monotonic() - since.began
+        seconds = monotonic() - since.began
         text = "%s has taken no data for %.3g s" % (self.transport.address, seconds)
         return AMQPTimeoutError(text + self.patience.excuse())
 

@@ -35,6 +35,9 @@ class GenericContent:
 
     properties: Dict[str, Any]
 
+    #: str or bytes, of contents that have one.
+    body: Any = None
+
     @staticmethod
     def _to_time(seconds: int) -> Union[datetime, RawTimestamp]:
         """How a timestamp is read when properties are loaded."""
@@ -97,7 +100,6 @@ class Message(GenericContent):
 
     PROPERTIES: ClassVar[Properties] = content.BASIC.fields
 
-    body: Any  # str or bytes
     delivery_info: Dict[str, Any]
 
     def __init__(self, body: Union[str, bytes] = "", children: Any = None, **properties: Any) -> None:
@@ -151,7 +153,7 @@ class Message(GenericContent):
 
 def encode_body(msg: GenericContent) -> bytes:
     """The bytes to send for `msg.body`. ValueError when there are none."""
-    body = getattr(msg, "body", None)
+    body = msg.body
     if isinstance(body, bytes):
         return body
     if isinstance(body, str):

@@ -43,7 +43,6 @@ SETTLING = (_ACK, _NACK)
 class Publishing(ChannelMethods):
     """The part of Channel that publishes."""
 
-    is_open: bool
     _close_answered: bool
 
     def __init__(self, link: Link, number: int) -> None:
@@ -52,8 +51,6 @@ class Publishing(ChannelMethods):
         self.on_return: Optional[Callable[[int, str, str, str, Message], Any]] = None
         # threads inside wait(): one entry each (appending and popping need no lock)
         self._waiting: Deque[None] = deque()
-        # the server's channel.close, from its arrival until it is dealt with
-        self._close_item: Optional[Item] = None
         self._confirms: Optional[Confirms] = None
         self._on_ack: Optional[Callable[[int, GenericContent], Any]] = None
         self._on_nack: Optional[Callable[[int, GenericContent], Any]] = None
@@ -140,17 +137,19 @@ class Publishing(ChannelMethods):
         if link.patience.blocked is not None:
             link.await_unblocked(self._over)
             self._check_open()
-        body = encode_body(msg)
+        body = msg.body
+        if type(body) is not bytes:
+            body = encode_body(msg)
         args = self.default_ticket if ticket is None else ticket, exchange, routing_key, mandatory, immediate
         tag = None
         if self._confirms is None:
             frames = link.sender.publish(self._number, args, msg.properties, body)
-            if not body or not isinstance(frames, bytes):
+            if type(frames) is not bytes or not body:
                 self._count_frames(frames)
             if self._gathered is None:
                 link.send_raw(frames, self)
             else:
-                self._emit(frames)
+                self._gather(self._gathered, frames)
         else:
             tag = self._publish_counted(self._confirms, msg, body, args, NEVER)
         link.messages_out += 1
@@ -194,11 +193,16 @@ class Publishing(ChannelMethods):
                 self._gathered = None
                 self._link.batches.remove(self)
 
-    def _emit(self, frames: Data, deadline: Deadline = NEVER) -> None:
-        gathered = self._gathered
-        if gathered is None or not isinstance(frames, bytes):
-            if gathered:
-                self._flush(deadline)
+    def _emit(self, frame: bytes) -> None:
+        if self._gathered is None:
+            self._link.send_raw(frame, self)
+        else:
+            self._gather(self._gathered, frame)
+
+    def _gather(self, gathered: Deque[bytes], frames: Data, deadline: Deadline = NEVER) -> None:
+        """Inside batch()."""
+        if type(frames) is not bytes:  # of a body that is longer than all that is gathered
+            self._flush(deadline)
             self._link.send_raw(frames, self, deadline=deadline)
             return
         gathered.append(frames)
@@ -276,50 +280,53 @@ class Publishing(ChannelMethods):
         args: Tuple[int, str, str, bool, bool],
         deadline: Deadline,
     ) -> int:
-        _, exchange, routing_key, mandatory, _ = args
         frames = self._link.sender.publish(self._number, args, msg.properties, body)
-        if not body or not isinstance(frames, bytes):
+        if type(frames) is not bytes or not body:
             self._count_frames(frames)
+        _, exchange, routing_key, mandatory, _ = args
         sent = self._sent(exchange, routing_key, body, msg.properties) if mandatory else None
-        if deadline is NEVER:
-            # whoever has it is sending, and has a write_timeout
-            with self._publishing:
-                return self._count_and_emit(confirms, frames, msg, sent, deadline)
         held: List[bool] = []
         try:
-            if not take_lock(self._publishing, deadline, held):
-                text = "%s: another thread's publish did not end within %.3g s"
-                raise AMQPTimeoutError(text % (self._where(), deadline.seconds or 0))
-            return self._count_and_emit(confirms, frames, msg, sent, deadline)
+            if deadline is not NEVER:  # without one: whoever is publishing has a write_timeout, too
+                self._take_turn(deadline, held)
+            with self._publishing:
+                if self._counting:
+                    raise self._link._nested("publishing")
+                if confirms.window is not None:
+                    self._await_room(confirms, deadline)
+                if not self.is_open or self._close_item:
+                    self._check_open()
+                self._counting = True
+                tag = 0
+                try:
+                    tag = confirms.sent(msg, sent)
+                    if self._gathered is None:
+                        self._link.send_raw(frames, self, deadline=deadline)
+                    else:
+                        self._gather(self._gathered, frames, deadline)
+                except (AMQPTimeoutError, NestedCallError, ChannelClosedError):
+                    confirms.take_back(tag)  # nothing went
+                    raise
+                except BaseException as exc:  # Ctrl-C: did it go? Then the server has counted it, and otherwise not
+                    self._abandon("%s came while a message was being published" % type(exc).__name__)
+                    raise
+                finally:
+                    self._counting = False
+                return tag
         finally:
             if held:
                 self._publishing.release()
 
-    def _count_and_emit(
-        self, confirms: Confirms, frames: Data, msg: GenericContent, sent: Optional[Sent], deadline: Deadline
-    ) -> int:
-        """With `_publishing` held."""
-        if self._counting:
-            raise self._link._nested("publishing")
+    def _take_turn(self, deadline: Deadline, held: List[bool]) -> None:
+        if not take_lock(self._publishing, deadline, held):
+            text = "%s: another thread's publish did not end within %.3g s"
+            raise AMQPTimeoutError(text % (self._where(), deadline.seconds or 0))
+
+    def _await_room(self, confirms: Confirms, deadline: Deadline) -> None:
+        """Wait until the window is not full any more."""
         while confirms.full():
             room = self._link.patience.answering() if deadline is NEVER else deadline
             self._wait_until(lambda: not confirms.full(), room)
-        if not self.is_open or self._close_item:
-            self._check_open()
-        self._counting = True
-        tag = 0
-        try:
-            tag = confirms.sent(msg, sent)
-            self._emit(frames, deadline)
-        except (AMQPTimeoutError, NestedCallError, ChannelClosedError):
-            confirms.take_back(tag)  # nothing went
-            raise
-        except BaseException as exc:  # Ctrl-C: did it go? Then the server has counted it, and otherwise not
-            self._abandon("%s came while a message was being published" % type(exc).__name__)
-            raise
-        finally:
-            self._counting = False
-        return tag
 
     def _wait_until(self, done: Callable[[], bool], deadline: Deadline, free: bool = False) -> None:
         """Let methods arrive until `done`, or the channel is closed, by the server or another thread, which raises."""

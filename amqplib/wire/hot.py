@@ -15,7 +15,7 @@ What is remembered:
 from __future__ import annotations
 
 import struct
-from typing import Any, Callable, Container, Dict, List, Mapping, Tuple, TypeVar
+from typing import Any, Callable, Container, Dict, List, Mapping, Tuple, TypeVar, Union
 
 from . import content, frames
 from .codecs import BROKEN
@@ -31,11 +31,11 @@ _BOUND = 4096
 #: Property bytes longer than this are not worth remembering.
 _LONG = 256
 
-_NO_PROPERTIES = b"\x00\x00"
-
 # the header frame up to its properties: type, channel, payload size; class id, weight, body size
 _HEADER_FRAME = struct.Struct(">BHLHHQ")
 _HEADER_SIZE = 12
+# all of a header frame without properties, and the beginning of the body frame
+_HEADER_AND_BODY = struct.Struct(">BHLHHQHBBHL")
 # the end of the method frame and the header frame up to its properties
 _END_AND_HEADER = struct.Struct(">BBHLHHQ")
 # the end of the header frame and the beginning of the body frame
@@ -47,33 +47,47 @@ _LONGLONG = struct.Struct(">Q")
 # all of basic.ack: type, channel, payload size; ids, delivery tag, bits; end
 _ACK_FRAME = struct.Struct(">BHLLQBB")
 
+#: Of a message whose body takes several frames: some are views of it.
+Pieces = List[Union[bytes, memoryview]]
+
 T = TypeVar("T")
 
 
 class PublishWriter:
     """Frames of messages whose body, and whose method and properties, fit one frame each."""
 
-    __slots__ = ("_method", "_methods", "_properties", "room", "small")
+    __slots__ = ("_long", "_method", "_methods", "_properties", "room", "small")
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, long: Callable[..., Pieces]) -> None:
         self._method = dialect["basic.publish"]
+        #: Makes the others.
+        self._long = long
         self._methods: Dict[Any, bytes] = {}
         self._properties: Dict[Any, bytes] = {}
         #: Octets of the largest body, and of the largest properties or method frame, that are taken here.
         self.room = self.small = 0
 
-    def message(self, channel: int, args: Tuple[Any, ...], properties: Mapping[str, Any], body: bytes) -> bytes:
-        """All frames of a message as one piece; b"" when it is too long for this."""
+    def message(
+        self, channel: int, args: Tuple[Any, ...], properties: Mapping[str, Any], body: bytes
+    ) -> Union[bytes, Pieces]:
+        """The frames of basic.publish; for a body of several frames as a list of pieces, among them views of it."""
         try:
             method = self._methods[channel, args]
         except KeyError:
             method = _remember(self._methods, (channel, args), self._method_frame(channel, args))
         except TypeError:  # an argument that can be changed, such as a bytearray
             method = self._method_frame(channel, args)
-        data = self.properties(properties) if properties else _NO_PROPERTIES
         size = len(body)
-        if size > self.room or len(data) > self.small or len(method) > self.small:
-            return b""
+        if size > self.room or len(method) > self.small:
+            return self._long(channel, self._method, args, properties, body)
+        if not properties and size:
+            middle = _HEADER_AND_BODY.pack(
+                frames.HEADER, channel, 14, content.BASIC_CLASS_ID, 0, size, 0, frames.END, frames.BODY, channel, size
+            )
+            return b"".join((method, middle, body, _END))
+        data = self.properties(properties)
+        if len(data) > self.small:
+            return self._long(channel, self._method, args, properties, body)
         header = _HEADER_FRAME.pack(frames.HEADER, channel, _HEADER_SIZE + len(data), content.BASIC_CLASS_ID, 0, size)
         if not size:
             return b"".join((method, header, data, _END))

@@ -11,11 +11,11 @@ No I/O, no clock and no locks here: the caller owns them.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Container, Dict, List, Mapping, Optional, Protocol, Set, Tuple, Union
+from typing import Any, Callable, Container, Dict, List, Mapping, Optional, Protocol, Set, Tuple
 
 from . import content, frames
 from .errors import LocalError, PeerError, ProtocolHeaderReceived, quote
-from .hot import AckWriter, DeliveryReader, PublishWriter
+from .hot import AckWriter, DeliveryReader, Pieces, PublishWriter
 from .spec import Dialect, Method
 from .tables import Reading, TimeReader
 
@@ -289,8 +289,9 @@ class Sender:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self._publish = PublishWriter(dialect)
-        self._publish_method = dialect["basic.publish"]
+        self._publish = PublishWriter(dialect, self.content_pieces)
+        #: The frames of basic.publish.
+        self.publish = self._publish.message
         #: The bytes of a dictionary of properties.
         self.properties = self._publish.properties
         #: basic.ack by the short way.
@@ -312,13 +313,6 @@ class Sender:
         """The frame of a method without content."""
         return self._frame(frames.METHOD, channel, method.name, method.encode(*args))
 
-    def publish(
-        self, channel: int, args: Tuple[Any, ...], properties: Mapping[str, Any], body: bytes
-    ) -> Union[bytes, List[Union[bytes, memoryview]]]:
-        """The frames of basic.publish; for a body of several frames as a list of pieces, among them views of it."""
-        short = self._publish.message(channel, args, properties, body)
-        return short or self.content_pieces(channel, self._publish_method, args, properties, body)
-
     def content(
         self, channel: int, method: Method, args: Tuple[Any, ...], properties: Mapping[str, Any], body: bytes
     ) -> bytes:
@@ -327,7 +321,7 @@ class Sender:
 
     def content_pieces(
         self, channel: int, method: Method, args: Tuple[Any, ...], properties: Mapping[str, Any], body: bytes
-    ) -> List[Union[bytes, memoryview]]:
+    ) -> Pieces:
         """The same as a list of pieces, among them views of the body."""
         head = self._frame(frames.METHOD, channel, method.name, method.encode(*args))
         header = content.encode_header(content.BASIC.encode(properties), len(body))

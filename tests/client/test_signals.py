@@ -196,16 +196,16 @@ def test_publishing_in_the_middle_of_a_counted_publish(
     """The server would count them in another order."""
     newer_peer.answer("confirm.select", "confirm.select_ok")
     newer.confirm_select()
-    emit, said = newer._emit, []
+    send, said = newer._link.send_raw, []
 
-    def interrupted(*args: Any) -> None:
+    def interrupted(*args: Any, **options: Any) -> None:
         monkeypatch.undo()
         with pytest.raises(amqp91.NestedCallError) as caught:
             newer.basic_publish(amqp91.Message("nested"))
         said.append(str(caught.value))
-        emit(*args)
+        send(*args, **options)
 
-    monkeypatch.setattr(newer, "_emit", interrupted)
+    monkeypatch.setattr(newer._link, "send_raw", interrupted)
     newer_peer.expect_content("basic.publish", message=({"content_encoding": "UTF-8"}, b"outer"))
     assert newer.basic_publish(amqp91.Message("outer")) == 1
     newer_peer.expect_content("basic.publish", message=({"content_encoding": "UTF-8"}, b"next"))
@@ -221,10 +221,11 @@ def test_an_exception_in_the_middle_of_a_counted_publish(
     newer_peer.answer("confirm.select", "confirm.select_ok")
     newer.confirm_select()
 
-    def interrupted(*args: Any) -> None:
+    def interrupted(*args: Any, **options: Any) -> None:
+        monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(newer, "_emit", interrupted)
+    monkeypatch.setattr(newer._link, "send_raw", interrupted)
     newer_peer.expect("channel.close")
     with pytest.raises(KeyboardInterrupt):
         newer.basic_publish(amqp91.Message("x"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from amqplib.wire import content, frames
 from amqplib.wire.errors import LocalError
-from amqplib.wire.hot import AckWriter, DeliveryReader, PublishWriter
+from amqplib.wire.hot import AckWriter, DeliveryReader
 from amqplib.wire.protocol import Event, Receiver, Sender
 from amqplib.wire.spec import AMQP_0_8
 from amqplib.wire.tables import utc_time
@@ -116,7 +116,7 @@ def test_memories_are_bounded() -> None:
 
 
 def test_long_ones_are_not_remembered() -> None:
-    writer = PublishWriter(AMQP_0_8)
+    writer = Sender(AMQP_0_8)._publish
     long = {"message_id": "x" * 255, "app_id": "y" * 200}
     assert writer.properties(long) == content.BASIC.encode(long)
     assert not writer._properties
