@@ -119,24 +119,29 @@ class AbstractChannel(Route):
 
         consumer: the callback and the on_cancel of the one that the call makes.
         """
+        self._check_callable()
         method = self._method(name)
         frame = hide_made_of(args, self._link.sender.method(self._number, method, args))
+        return self._ask(method, frame, timeout, consumer)
+
+    def _ask(self, method: Method, frame: bytes, timeout: Optional[float] = None, consumer: Any = None) -> Item:
+        """Send the frame of a method and wait for what answers it."""
         deadline = self._link.patience.answering() if timeout is None else Deadline(timeout)
         held: List[bool] = []
         try:
             if not take_lock(self._calling, deadline, held):
                 text = "%s: %s: another thread's call had no answer within %.3g s"
-                raise AMQPTimeoutError(text % (self._where(), name, deadline.seconds or 0))
-            self._check_callable()
+                raise AMQPTimeoutError(text % (self._where(), method.name, deadline.seconds or 0))
+            self._check_callable()  # a call that this one had to wait for may have been the last
             if self._link.batches:
                 self._link.flush(deadline)
-            return self._await(method.replies, frame, deadline, name in _LAST, consumer)
+            return self._await(method.replies, frame, deadline, method.name in _LAST, consumer)
         finally:
             if held:
                 self._calling.release()
 
     def _check_callable(self) -> None:
-        """Raise if there is no calling any more, now that it is this call's turn."""
+        """Raise if there is no calling any more."""
 
     def _await(
         self,

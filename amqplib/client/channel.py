@@ -189,17 +189,16 @@ class Channel(Publishing):
             self._raise_closed(self._closed_because)
         return self._close_item
 
-    def _call(self, name: str, *args: Any, timeout: Optional[float] = None, consumer: Any = None) -> Item:
-        self._check_open()
-        item = super()._call(name, *args, timeout=timeout, consumer=consumer)
-        if item[0] == _CLOSE:
+    def _ask(self, method: Method, frame: bytes, timeout: Optional[float] = None, consumer: Any = None) -> Item:
+        item = super()._ask(method, frame, timeout, consumer)
+        if item[0] is _CLOSE:
             self._closed_by_server(item[1])
         if self._link.notices:
             self._link.tell()
         return item
 
     def _check_callable(self) -> None:
-        self._check_open()  # a call that this one had to wait for may have closed the channel
+        self._check_open()
 
     def _send(self, name: str, *args: Any) -> None:
         self._check_open()
@@ -456,8 +455,10 @@ class Channel(Publishing):
 
     def basic_get(self, queue: str = "", no_ack: bool = False, ticket: Optional[int] = None) -> Optional[Message]:
         """One message from the queue, None when it is empty. Unless no_ack is set, it has to be acknowledged."""
-        sig, args, msg = self._call("basic.get", self._ticket(ticket), queue, no_ack)
-        if sig == _GET_EMPTY:
+        self._check_open()
+        frame = self._link.sender.get(self._number, (self._ticket(ticket), queue, no_ack))
+        sig, args, msg = self._ask(self._link.dialect["basic.get"], frame)
+        if sig is _GET_EMPTY:
             return None
         if self.auto_decode:
             decode_body(msg)

@@ -1,6 +1,6 @@
-"""The two hot paths: publishing a message, and receiving a delivery.
+"""The hot paths: publishing a message, receiving a delivery, and what goes with them: acknowledging, asking for one.
 
-Both give exactly what the plain codecs (`spec`, `content`, `frames`) give; the tests compare them by hypothesis. They
+They give exactly what the plain codecs (`spec`, `content`, `frames`) give; the tests compare them by hypothesis. They
 are fast by remembering: programs publish to few routes and with few combinations of properties, and consume from few,
 so the bytes of those are made, or read, once. The memories are bounded, and hold nothing that a program can change.
 
@@ -15,7 +15,7 @@ What is remembered:
 from __future__ import annotations
 
 import struct
-from typing import Any, Callable, Container, Dict, List, Mapping, Tuple, TypeVar, Union
+from typing import Any, Callable, Container, Dict, List, Mapping, Optional, Tuple, TypeVar, Union
 
 from . import content, frames
 from .codecs import BROKEN
@@ -23,7 +23,7 @@ from .errors import PeerError
 from .spec import Dialect, Method
 from .tables import Reading
 
-__all__ = ["AckWriter", "DeliveryReader", "PublishWriter"]
+__all__ = ["AckWriter", "DeliveryReader", "GetReader", "GetWriter", "Pieces", "PublishWriter", "find_content"]
 
 #: Entries of a memory before it is emptied and begun again.
 _BOUND = 4096
@@ -126,6 +126,46 @@ class AckWriter:
             return _ACK_FRAME.pack(1, channel, 13, self._key, delivery_tag, 1 if multiple else 0, 206)
         except struct.error:
             return frames.encode_frame(frames.METHOD, channel, self._method.encode(delivery_tag, multiple))
+
+
+class GetWriter:
+    """Frames of basic.get, which a program that polls repeats."""
+
+    __slots__ = ("_frames", "_make", "_method")
+
+    def __init__(self, dialect: Dialect, make: Callable[[int, Method, Tuple[Any, ...]], bytes]) -> None:
+        self._method = dialect["basic.get"]
+        self._make = make
+        self._frames: Dict[Any, bytes] = {}
+
+    def frame(self, channel: int, args: Tuple[Any, ...]) -> bytes:
+        """The frame of the method."""
+        try:
+            return self._frames[channel, args]
+        except KeyError:
+            return _remember(self._frames, (channel, args), self._make(channel, self._method, args))
+        except TypeError:  # an argument that can be changed
+            return self._make(channel, self._method, args)
+
+
+def find_content(buf: bytes, end: int, channel: int, largest: int) -> Optional[Tuple[int, int, int, int]]:
+    """Where the properties and the body are of the content that follows the method frame whose end octet is at `end`,
+    in two frames, or one without a body: beginning and end of each. None for anything else, one of BROKEN for what is
+    cut short."""
+    end_octet, frame_type, its_channel, length, class_id, _, size = _END_AND_HEADER.unpack_from(buf, end)
+    if end_octet != frames.END or frame_type != frames.HEADER or its_channel != channel:
+        return None
+    if class_id != content.BASIC_CLASS_ID or length > largest or size > largest:
+        return None
+    start, end = end + 20, end + 8 + length
+    first = stop = end
+    if size:
+        end_octet, frame_type, its_channel, length = _END_AND_BODY.unpack_from(buf, end)
+        if end_octet != frames.END or frame_type != frames.BODY or its_channel != channel or length != size:
+            return None
+        first = end + 8
+        stop = first + size
+    return (start, end, first, stop) if buf[stop] == frames.END else None
 
 
 class DeliveryReader:
@@ -231,6 +271,48 @@ class DeliveryReader:
         if "application_headers" in properties:  # nested, so a copy would share what is in them
             return properties
         return _remember(self._properties, raw, properties).copy() if len(raw) < _LONG else properties
+
+
+class GetReader(DeliveryReader):
+    """The answer to basic.get that is a message: a whole one, in frames like a delivery's."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, dialect: Dialect, make_content: Callable[[Dict[str, Any], bytes], Any], reading: Reading
+    ) -> None:
+        super().__init__(dialect, make_content, reading)
+        self._method = dialect["basic.get_ok"]
+        self._key = self._method.key
+
+    def walk(
+        self,
+        buf: bytes,
+        offset: int,
+        largest: int,
+        channels: Container[int],
+        busy: Container[int],
+        events: List[Tuple[int, Method, Tuple[Any, ...], Any]],
+    ) -> int:
+        """Append the event of the message that `buf` has at `offset`; the offset behind it."""
+        try:
+            _, channel, length, _ = _METHOD_FRAME.unpack_from(buf, offset)
+            if length > largest or channel in busy or channel not in channels or not channel:
+                return offset
+            found = find_content(buf, offset + 7 + length, channel, largest)
+            if found is None:
+                return offset
+            args = self._method.decode(buf, offset + 11, offset + 7 + length, self._reading)
+            start, end, first, stop = found
+            raw = buf[start:end]
+            properties = self._properties.get(raw)
+            properties = self._read_properties(raw) if properties is None else properties.copy()
+        except (*BROKEN, PeerError):
+            return offset  # cut short, or wrong
+        events.append((channel, self._method, args, self._make_content(properties, buf[first:stop])))
+        if first == stop:
+            self.empty += 1
+        return stop + 1
 
 
 def _remember(memory: Dict[Any, T], key: Any, value: T) -> T:

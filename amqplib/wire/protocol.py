@@ -15,7 +15,7 @@ from typing import Any, Callable, Container, Dict, List, Mapping, Optional, Prot
 
 from . import content, frames
 from .errors import LocalError, PeerError, ProtocolHeaderReceived, quote
-from .hot import AckWriter, DeliveryReader, Pieces, PublishWriter
+from .hot import AckWriter, DeliveryReader, GetReader, GetWriter, Pieces, PublishWriter
 from .spec import Dialect, Method
 from .tables import Reading, TimeReader
 
@@ -93,8 +93,11 @@ class Receiver:
         #: Numbers of the open channels: a frame for any other is an error. Channel 0 is the connection.
         self.channels: Set[int] = {0}
         self._assemblies: Dict[int, content.Assembly] = {}
-        self._runs: RunReader = DeliveryReader(dialect, make_content, self.reading)
-        self._run_key = dialect["basic.deliver"].key.to_bytes(4, "big")
+        #: What reads contents the short way, by the ids of their methods on the wire.
+        self._runs: Dict[bytes, RunReader] = {
+            dialect["basic.deliver"].key.to_bytes(4, "big"): DeliveryReader(dialect, make_content, self.reading),
+            dialect["basic.get_ok"].key.to_bytes(4, "big"): GetReader(dialect, make_content, self.reading),
+        }
         self._pieces: List[bytes] = []
         self._held = 0  # octets in _pieces
         self._wanted = 1  # octets to hold before it is worth looking at them
@@ -148,7 +151,7 @@ class Receiver:
     def _walk(self, buf: bytes, offset: int, events: List[Event]) -> int:
         """Append the events of all complete frames from `offset` on; the offset of what is to be kept."""
         size = len(buf)
-        unpack = frames.PREFIX.unpack_from
+        unpack, runs = frames.PREFIX.unpack_from, self._runs
         while True:
             if size - offset < frames.OVERHEAD:
                 if size > offset and buf[offset] not in frames.TYPES:
@@ -174,20 +177,22 @@ class Receiver:
                 return offset
             if buf[end] != frames.END:
                 raise PeerError(501, "the frame's end octet is %#04x: %s" % (buf[end], quote(buf[offset : end + 1])))
-            if frame_type == frames.METHOD and buf[payload : payload + 4] == self._run_key:
-                after = self._walk_run(buf, offset, events)
-                if after > offset:
-                    offset = after
-                    continue
+            if frame_type == frames.METHOD:
+                reader = runs.get(buf[payload : payload + 4])
+                if reader is not None:
+                    after = self._walk_run(reader, buf, offset, events)
+                    if after > offset:
+                        offset = after
+                        continue
             self._frame(frame_type, channel, buf, payload, end, events)
             self.frames += 1
             offset = end + 1
 
-    def _walk_run(self, buf: bytes, offset: int, events: List[Event]) -> int:
+    def _walk_run(self, reader: RunReader, buf: bytes, offset: int, events: List[Event]) -> int:
         largest = self._max_body
         if self.frame_max:
             largest = min(largest, self.frame_max - frames.OVERHEAD)
-        reader, before = self._runs, len(events)
+        before = len(events)
         after = reader.walk(buf, offset, largest, self.channels, self._assemblies, events)
         count = len(events) - before
         self.contents += count
@@ -296,6 +301,8 @@ class Sender:
         self.properties = self._publish.properties
         #: basic.ack by the short way.
         self.ack = AckWriter(dialect).frame
+        #: basic.get likewise.
+        self.get = GetWriter(dialect, self.method).frame
         self.frame_max = 0
 
     @property

@@ -13,6 +13,7 @@ from typing import Any, Callable, Container, Dict, List, Tuple, TypeVar
 from . import content, frames
 from .codecs import BROKEN
 from .errors import PeerError
+from .hot import find_content
 from .protocol import DEFAULT_MAX_BODY, Event, Receiver
 from .spec import Dialect
 from .tables import Reading, UndecodedField, utc_time
@@ -89,8 +90,9 @@ class ServerReceiver(Receiver):
         self._open_key = dialect["channel.open"].key
         self._close_key = dialect["channel.close"].key
         self._close_ok_key = dialect["channel.close_ok"].key
-        self._runs = PublishReader(dialect, make_content, self.reading)
-        self._run_key = dialect["basic.publish"].key.to_bytes(4, "big")
+        self._runs = {
+            dialect["basic.publish"].key.to_bytes(4, "big"): PublishReader(dialect, make_content, self.reading)
+        }
 
     def _frame(self, frame_type: int, channel: int, buf: bytes, offset: int, end: int, events: List[Event]) -> None:
         key = int.from_bytes(buf[offset : offset + 4], "big") if frame_type == frames.METHOD else 0
@@ -130,55 +132,34 @@ class PublishReader:
         events: List[Event],
     ) -> int:
         """Append the events of the publishes that `buf` has at `offset`; the offset behind the last one."""
-        unpack_method, unpack_header = _METHOD_FRAME.unpack_from, _END_AND_HEADER.unpack_from
-        unpack_next = _END_AND_NEXT.unpack_from
+        unpack_method = _METHOD_FRAME.unpack_from
         known_args, known_properties, reading = self._args, self._properties, self._reading
         method, key, make_content, append = self._method, self._key, self._make_content, events.append
         done = offset
         try:
             while True:
                 frame_type, channel, length, its_key = unpack_method(buf, offset)
-                if its_key != key or frame_type != 1 or length > largest or channel in busy or channel not in channels:
+                if its_key != key or frame_type != frames.METHOD or not channel:
                     return done
-                if not channel:
+                if length > largest or channel in busy or channel not in channels:
                     return done
-                start = offset + 11
                 end = offset + 7 + length
-                end_octet, frame_type, its_channel, length, class_id, _, size = unpack_header(buf, end)
-                if (
-                    end_octet != 206
-                    or frame_type != 2
-                    or its_channel != channel
-                    or class_id != content.BASIC_CLASS_ID
-                    or length > largest
-                    or size > largest
-                ):
+                found = find_content(buf, end, channel, largest)
+                if found is None:
                     return done
-                raw_args = buf[start:end]
-                start = end + 8 + _HEADER_SIZE
-                end += 8 + length
-                raw = buf[start:end]
-                if size:
-                    end_octet, frame_type, its_channel, length = unpack_next(buf, end)
-                    if end_octet != 206 or frame_type != 3 or its_channel != channel or length != size:
-                        return done
-                    start = end + 8
-                    end = start + size
-                    body = buf[start:end]
-                else:
-                    body = b""
-                if buf[end] != 206:
-                    return done
-                args = known_args.get(raw_args)
+                raw = buf[offset + 11 : end]
+                args = known_args.get(raw)
                 if args is None:
-                    args = _remember(known_args, raw_args, method.decode(raw_args, 0, len(raw_args), reading))
+                    args = _remember(known_args, raw, method.decode(raw, 0, len(raw), reading))
+                start, end, first, stop = found
+                raw = buf[start:end]
                 properties = known_properties.get(raw)
                 if properties is None:
                     properties = _remember(known_properties, raw, _read_properties(raw, 0, len(raw), reading))
-                append((channel, method, args, make_content(properties, body)))
-                if not size:
+                append((channel, method, args, make_content(properties, buf[first:stop])))
+                if first == stop:
                     self.empty += 1
-                done = offset = end + 1
+                done = offset = stop + 1
         except (*BROKEN, PeerError):
             return done  # cut short, or wrong
 

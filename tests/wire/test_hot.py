@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple, Type, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 
 from amqplib.wire import content, frames
 from amqplib.wire.errors import LocalError
-from amqplib.wire.hot import AckWriter, DeliveryReader
+from amqplib.wire.hot import AckWriter, DeliveryReader, GetReader
 from amqplib.wire.protocol import Event, Receiver, Sender
 from amqplib.wire.spec import AMQP_0_8
 from amqplib.wire.tables import utc_time
 
 PUBLISH, DELIVER, ACK = AMQP_0_8["basic.publish"], AMQP_0_8["basic.deliver"], AMQP_0_8["basic.ack"]
+GET, GET_OK = AMQP_0_8["basic.get"], AMQP_0_8["basic.get_ok"]
+
+ReaderT = TypeVar("ReaderT", DeliveryReader, GetReader)
+Make = Callable[[int, str, str, Dict[str, Any], bytes], bytes]
 
 properties = st.fixed_dictionaries(
     {},
@@ -52,7 +56,7 @@ def receiver(hot: bool = True, **limits: int) -> Receiver:
     one = Receiver(AMQP_0_8, lambda props, body: (props, body), utc_time, **limits)
     one.channels.add(1)
     if not hot:
-        one._run_key = b"none"
+        one._runs = {}
     return one
 
 
@@ -71,14 +75,25 @@ def test_publishing(sent: List[Tuple[str, str, Dict[str, Any], bytes]]) -> None:
         assert published(sender, args, props, body) == plain(PUBLISH, args, props, body)
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(messages, min_size=1, max_size=5), st.data())
-def test_receiving(sent: List[Tuple[str, str, Dict[str, Any], bytes]], data: st.DataObject) -> None:
+def reader_of(one: Receiver, kind: Type[ReaderT]) -> ReaderT:
+    (found,) = (reader for reader in one._runs.values() if type(reader) is kind)
+    assert isinstance(found, kind)
+    return found
+
+
+def delivered(number: int, exchange: str, routing_key: str, props: Dict[str, Any], body: bytes) -> bytes:
+    return plain(DELIVER, ("tag", number, number % 2 == 1, exchange, routing_key), props, body)
+
+
+def got(number: int, exchange: str, routing_key: str, props: Dict[str, Any], body: bytes) -> bytes:
+    return plain(GET_OK, (number, number % 2 == 1, exchange, routing_key, 7), props, body)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([delivered, got]), messages), min_size=1, max_size=5), st.data())
+def test_receiving(sent: List[Tuple[Make, Tuple[str, str, Dict[str, Any], bytes]]], data: st.DataObject) -> None:
     """Whole, cut up, cut short and with an octet changed: events and error are those of the plain way."""
-    wire = b"".join(
-        plain(DELIVER, ("tag", n, n % 2 == 1, exchange, routing_key), props, body)
-        for n, (exchange, routing_key, props, body) in enumerate(sent)
-    )
+    wire = b"".join(make(number, *message) for number, (make, message) in enumerate(sent))
     if data.draw(st.booleans()):
         place = data.draw(st.integers(0, len(wire) - 1))
         wire = wire[:place] + bytes((data.draw(st.integers(0, 255)),)) + wire[place + 1 :]
@@ -109,8 +124,7 @@ def test_memories_are_bounded() -> None:
         delivery = plain(DELIVER, ("tag %d" % n, n, False, "", "key %d" % n), {"message_id": str(n)}, b"")
         ((_, _, got, (props, _)),) = one.receive(delivery)
         assert (got[0], got[4], props) == ("tag %d" % n, "key %d" % n, {"message_id": str(n)})
-    reader = one._runs
-    assert isinstance(reader, DeliveryReader)
+    reader = reader_of(one, DeliveryReader)
     for memory in (writer._methods, writer._properties, reader._heads, reader._routes, reader._properties):
         assert 0 < len(memory) <= 4096
 
@@ -122,8 +136,7 @@ def test_long_ones_are_not_remembered() -> None:
     assert not writer._properties
     one = receiver()
     one.receive(plain(DELIVER, ("tag", 1, False, "", "k"), long, b""))
-    assert isinstance(one._runs, DeliveryReader)
-    assert not one._runs._properties
+    assert not reader_of(one, DeliveryReader)._properties
 
 
 def test_nothing_is_shared() -> None:
@@ -188,9 +201,29 @@ def test_acks_that_cannot_be_sent(tag: Any) -> None:
         AckWriter(AMQP_0_8).frame(3, tag, False)
 
 
-def test_every_octet_of_a_run_changed() -> None:
-    """In the second of two deliveries, so that the first has been taken by the short way."""
-    one = plain(DELIVER, ("tag", 1, False, "x", "k"), {"priority": 1}, b"body")
+@pytest.mark.parametrize("queue", ["q", "r", bytearray(b"q")])
+def test_gets(queue: Any) -> None:
+    """Known, or not; with an argument that can be changed."""
+    sender = Sender(AMQP_0_8)
+    for no_ack in (True, False, True):
+        args = 0, queue, no_ack
+        assert sender.get(1, args) == frames.encode_frame(1, 1, GET.encode(*args))
+        assert sender.get(2, args) == frames.encode_frame(1, 2, GET.encode(*args))
+    with pytest.raises(LocalError, match=r"basic\.get: queue"):
+        sender.get(1, (0, None, False))
+
+
+def test_a_get_that_is_too_long() -> None:
+    sender = Sender(AMQP_0_8)
+    sender.frame_max = 64
+    with pytest.raises(LocalError, match=r"basic\.get: 58 octets"):
+        sender.get(1, (0, "x" * 50, False))
+
+
+@pytest.mark.parametrize("make", [delivered, got])
+def test_every_octet_of_a_run_changed(make: Make) -> None:
+    """In the second of two contents, so that the first has been taken by the short way."""
+    one = make(1, "x", "k", {"priority": 1}, b"body")
     for place in range(len(one)):
         wire = one + one[:place] + bytes((one[place] ^ 0x55,)) + one[place + 1 :] + one
         assert feed(receiver(), [wire]) == feed(receiver(hot=False), [wire])

@@ -25,7 +25,7 @@ def receiver(hot: bool = True, channels: Tuple[int, ...] = (1, 2), **options: An
     made = ServerReceiver(AMQP_0_9_1, lambda properties, body: (properties.raw, properties.values, body), **options)
     made.channels.update(channels)
     if not hot:
-        made._run_key = b"none"
+        made._runs = {}
     return made
 
 
@@ -117,9 +117,10 @@ def test_memories_are_bounded() -> None:
         wire = published(1, (0, "", "key %d" % n, False, False), {"message_id": str(n)}, b"")
         ((_, _, args, (_, values, _)),) = feed(one, wire)
         assert (args[2], values) == ("key %d" % n, {"message_id": str(n)})
-    assert isinstance(one._runs, PublishReader)
-    assert 0 < len(one._runs._args) <= 512
-    assert 0 < len(one._runs._properties) <= 512
+    (reader,) = one._runs.values()
+    assert isinstance(reader, PublishReader)
+    assert 0 < len(reader._args) <= 512
+    assert 0 < len(reader._properties) <= 512
 
 
 def test_properties_with_fields_that_cannot_be_read() -> None:
@@ -129,7 +130,7 @@ def test_properties_with_fields_that_cannot_be_read() -> None:
         one = ServerReceiver(AMQP_0_9_1, lambda properties, body: properties)
         one.channels.add(1)
         if not hot:
-            one._run_key = b"none"
+            one._runs = {}
         ((_, _, _, properties),) = one.receive(wire)
         assert properties.undecoded == (("odd", undecoded),)
         assert one.reading.undecoded == []
