@@ -20,23 +20,21 @@ def _codec(fields: Tuple[Tuple[str, str], ...]) -> content.PropertyCodec:
     return content.PropertyCodec(fields)
 
 
-@lru_cache(maxsize=None)
-def _names(fields: Tuple[Tuple[str, str], ...]) -> FrozenSet[str]:
-    return frozenset(name for name, _ in fields)
-
-
-_BASIC_NAMES = _names(content.BASIC.fields)
-
-
 class GenericContent:
     """What all contents share: `properties`, a plain dict, of the names and types in PROPERTIES."""
 
     PROPERTIES: ClassVar[Properties] = [("dummy", "shortstr")]
 
+    _names: ClassVar[FrozenSet[str]] = frozenset(("dummy",))
+
     properties: Dict[str, Any]
 
     #: str or bytes, of contents that have one.
     body: Any = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._names = frozenset(name for name, _ in cls.PROPERTIES)
 
     @staticmethod
     def _to_time(seconds: int) -> Union[datetime, RawTimestamp]:
@@ -44,15 +42,11 @@ class GenericContent:
         return local_time(seconds)
 
     def __init__(self, **props: Any) -> None:
-        self.properties = self._known(props) if props else props
+        self.properties = props if self._names.issuperset(props) else self._known(props)
 
     def _known(self, props: Dict[str, Any]) -> Dict[str, Any]:
         """Without those that the class does not have."""
-        fields = self.PROPERTIES
-        names = _BASIC_NAMES if fields is content.BASIC.fields else _names(tuple(fields))
-        if names.issuperset(props):
-            return props
-        return {name: value for name, value in props.items() if name in names}
+        return {name: value for name, value in props.items() if name in self._names}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GenericContent) and self.properties == other.properties
@@ -103,7 +97,9 @@ class Message(GenericContent):
     delivery_info: Dict[str, Any]
 
     def __init__(self, body: Union[str, bytes] = "", children: Any = None, **properties: Any) -> None:
-        self.properties = self._known(properties) if properties else properties
+        self.properties = properties
+        if properties and not self._names.issuperset(properties):
+            self.properties = self._known(properties)
         self.body = body
         self.delivery_info = {}
 

@@ -135,14 +135,14 @@ def encode_table(table: Dict[str, Any], depth: int = 1) -> bytes:
             kind = type(value)
             # what most fields are goes without a call
             if kind is str:
-                data = value.encode("utf-8")
-                out.append(b"%bS%b%b" % (name, _pack_long(len(data)), data))
+                data = value.encode()
+                out += name, _pack_sized(b"S", len(data)), data
             elif kind is int and -0x80000000 <= value <= 0x7FFFFFFF:
-                out.append(name + _pack_I(b"I", value))
+                out += name, _pack_I(b"I", value)
             elif kind is UndecodedField:
                 last += name + value
             else:
-                out.append(name + _encode_value(value, depth))
+                out += name, _encode_value(value, depth)
         except UnicodeEncodeError:
             raise LocalError("[%r]: %s cannot be encoded as UTF-8" % (key, shown(value))) from None
         except LocalError as exc:
