@@ -33,6 +33,9 @@ SelfT = TypeVar("SelfT", bound="AbstractChannel")
 class AbstractChannel(Route):
     """Base of Connection (which is channel 0) and Channel."""
 
+    # Not in its dict, for Python is slower with more than 29 attributes there (benchmarks/experiments/attributes.py).
+    __slots__ = ("_calling", "_close_item", "_expected", "_link", "_new_consumer", "_number", "_replies")
+
     #: 0-8 (class id, method id) -> function(channel, args[, content]) for each method that may arrive.
     _METHOD_MAP: ClassVar[Dict[Sig, Callable[..., Any]]] = {}
 
@@ -40,13 +43,15 @@ class AbstractChannel(Route):
     auto_decode: bool
 
     def __init__(self, link: Link, number: int) -> None:
+        super().__init__()
         self._link = link
         self._number = number
-        self.method_queue = deque()
         self._replies: Deque[Item] = deque()
         #: Signatures of the replies that a call is waiting for.
         self._expected: Collection[Sig] = ()
         self._new_consumer: Any = None
+        #: The server's close, from its arrival until it is dealt with.
+        self._close_item: Optional[Item] = None
         #: Held for a whole call: a reply answers the call before it.
         self._calling = threading.RLock()
 
@@ -73,7 +78,7 @@ class AbstractChannel(Route):
 
     def _forked(self) -> None:
         self._calling = threading.RLock()
-        self._expected, self._new_callback = (), None
+        self._expected, self._new_consumer = (), None
 
     # --- in
 

@@ -17,7 +17,6 @@ from typing import Any, Dict, Literal, Optional, Tuple, overload
 from . import advice
 from .abstract_channel import AbstractChannel
 from .logger import LOGGER
-from .routes import Item
 
 __all__ = ["Arguments", "ChannelMethods"]
 
@@ -29,8 +28,6 @@ class ChannelMethods(AbstractChannel):
 
     default_ticket: int
     is_open: bool
-    # the server's channel.close, from its arrival until it is dealt with
-    _close_item: Optional[Item] = None
 
     def _check_open(self, closing: bool = True) -> None:
         """Raise why the channel is over, if it is."""

@@ -134,7 +134,7 @@ class Handshake(AbstractChannel):
         raise NotImplementedError
 
     def _end(self, why: str) -> None:
-        if "_link" in self.__dict__:
+        if hasattr(self, "_link"):
             self._link.fail(Failure(ConnectionLostError, 0, why))
             self._link.close()
 

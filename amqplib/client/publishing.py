@@ -43,6 +43,9 @@ SETTLING = (_ACK, _NACK)
 class Publishing(ChannelMethods):
     """The part of Channel that publishes."""
 
+    # see AbstractChannel
+    __slots__ = ("_confirms", "_counting", "_flush_begun", "_flushing", "_gathered", "_gathered_size", "_publishing")
+
     _close_answered: bool
 
     def __init__(self, link: Link, number: int) -> None:

@@ -27,11 +27,13 @@ Item = Tuple[Sig, Tuple[Any, ...], Any]
 class Route:
     """Where the methods of one channel go."""
 
-    #: Methods that have arrived and wait to be handled: (method signature, args, content).
-    method_queue: Deque[Item]
+    __slots__ = ("_said_last", "method_queue")
 
-    #: Set, with the link's write lock held, once the last thing was sent: nothing may follow a close or close-ok.
-    _said_last = False
+    def __init__(self) -> None:
+        #: Methods that have arrived and wait to be handled: (method signature, args, content).
+        self.method_queue: Deque[Item] = deque()
+        #: Set, with the link's write lock held, once the last thing was sent: nothing may follow a close or close-ok.
+        self._said_last = False
 
     def _arrived(self, method: Method, args: Tuple[Any, ...], content: Any) -> None:
         """Keep a method that has arrived. Called by the leader, in order, with `_state` held."""
@@ -52,6 +54,7 @@ class Retired(Route):
     """A channel that this side has closed without waiting for the answer."""
 
     def __init__(self, link: Routes, number: int) -> None:
+        super().__init__()
         self._link = link
         self._number = number
 
@@ -79,6 +82,22 @@ class Failure(NamedTuple):
 
 class Routes:
     """Transport, receiver and sender of one connection, and the locks around them."""
+
+    # what sending needs, for the reason that AbstractChannel has
+    __slots__ = (
+        "__dict__",
+        "_control_route",
+        "_look_at",
+        "_mid_write",
+        "_owed",
+        "_stall",
+        "_writing",
+        "bytes_out",
+        "control",
+        "failure",
+        "frames_out",
+        "transport",
+    )
 
     def __init__(
         self,

@@ -35,7 +35,7 @@ ARGUMENTS = {
     "x-queue-type": st.sampled_from(["classic", "quorum", "stream"]),
     "x-delivery-limit": st.integers(0, 2),
     "x-match": st.sampled_from(["all", "any"]),
-    "x-priority": st.integers(),
+    "x-priority": st.integers(-(2**63), 2**63 - 1),
     "alternate-exchange": few,
 }
 sensible: st.SearchStrategy[Dict[str, Any]] = st.fixed_dictionaries({}, optional=ARGUMENTS)

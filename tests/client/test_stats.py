@@ -86,3 +86,9 @@ def test_after_the_end(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> N
     stats = conn.stats()
     assert (stats.in_flight, stats.pending) == (0, 0)
     assert stats.bytes_out == len(peer.received)
+
+
+def test_room_for_attributes(newer_conn: amqp91.Connection, newer: amqp91.Channel) -> None:
+    """With 30 of them an object becomes slower and larger; programs may add some of their own to the first two."""
+    for one, room in ((newer, 5), (newer_conn, 5), (newer._link, 1)):
+        assert len(vars(one)) + room < 30
