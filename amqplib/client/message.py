@@ -112,6 +112,20 @@ class Message(GenericContent):
         self.delivery_info = {}
         return self
 
+    @property
+    def delivery_tag(self) -> int:
+        """What acknowledges this message, by its channel's basic_ack(). AttributeError unless it was received."""
+        # like the other facts of a delivery, which __getattr__ finds; but every message is asked for this one
+        try:
+            tag: int = self.delivery_info["delivery_tag"]
+            return tag
+        except KeyError:
+            raise AttributeError("not received") from None
+
+    @delivery_tag.setter
+    def delivery_tag(self, tag: int) -> None:
+        self.delivery_info["delivery_tag"] = tag
+
     def _channel(self) -> Any:
         channel = self.delivery_info.get("channel") or self.__dict__.get("_got_on")
         if channel is None:
