@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Callable, Dict, List, Sequence
@@ -31,6 +32,10 @@ ROUNDS, LONG_ROUNDS, RECORD_ROUNDS = 7, 15, 15
 RECORD_TIMES = 3
 #: Share of the messages; a quarter of the few large ones would be over in three milliseconds.
 SCALE, SCALE_OF_LARGE = 0.25, 2.0
+
+#: Has the C library (glibc) keep memory that is given back. Whether it has to ask the system for the next large body
+#: hangs on the order in which the others came and went, and is worth a factor of up to seven.
+KEEPS_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
 #: What a row is compared with -> ratio.
 Ratios = Dict[str, float]
@@ -105,6 +110,7 @@ def main(arguments: Sequence[str]) -> int:
     version = "%d.%d" % sys.version_info[:2]
     python = peers_python()
     with broker() as node, Bench([OURS, REFERENCE, FLOOR], python, server(node)) as bench:
+        os.environ.update(KEEPS_MEMORY)  # of the drivers, which start when they are first asked for something
 
         def measure(rows: Sequence[Row], rounds: int) -> Dict[str, Ratios]:
             results = Results()
