@@ -85,6 +85,8 @@ class Login:
         if credentials is not None and not callable(credentials):
             raise ValueError("credentials: a function that returns userid and password")
         if response is not None:
+            if credentials is not None:
+                raise ValueError("credentials: nobody would ask for them: the login_response is what is sent")
             if not callable(response):
                 _encoded(self._given)
             return

@@ -7,14 +7,17 @@ an ordinary str or bytes again: whoever takes one apart must not raise, or wait,
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, Mapping, TypeVar
+from typing import Any, Iterable, Mapping, TypeVar
 
 __all__ = ["SecretBytes", "SecretStr", "hide", "hide_in", "hide_made_of"]
 
 _HIDDEN = "<secret>"
 
-#: Options that are secret, in the dict for Connection's `ssl`.
-_SECRET_OPTIONS = ("password",)
+#: Options of Connection's `ssl` that are not secret. Not the reverse: one that is misspelt may be the passphrase.
+_SHOWN_OPTIONS = frozenset(
+    "ca_certs certfile keyfile cert_reqs ssl_version ciphers server_hostname context "
+    "server_side do_handshake_on_connect suppress_ragged_eofs".split()
+)
 
 T = TypeVar("T")
 
@@ -63,9 +66,8 @@ def hide_made_of(parts: Iterable[Any], data: bytes) -> bytes:
 
 
 def hide_in(options: T) -> T:
-    """Connection's `ssl`, with the passphrase of a key, if it holds one, not shown."""
+    """Connection's `ssl`, with the passphrase of a key, and whatever else may be one, not shown."""
     if isinstance(options, Mapping):
-        hidden: Dict[Any, Any] = dict(options)
-        hidden.update({name: hide(hidden[name]) for name in _SECRET_OPTIONS if name in hidden})
-        return hidden  # type: ignore[return-value]
+        shown = _SHOWN_OPTIONS
+        return {n: v if n in shown else hide(v) for n, v in options.items()}  # type: ignore[return-value]
     return options

@@ -222,6 +222,12 @@ def test_credentials_that_cannot_be_asked(given: Any) -> None:
         amqp.Connection("127.0.0.1:%d" % unused_port(), credentials=given)
 
 
+@pytest.mark.parametrize("response", [b"x", lambda challenge: b"x"])
+def test_credentials_that_nobody_would_ask_for(response: Any) -> None:
+    with pytest.raises(ValueError, match="credentials: nobody would ask for them"):
+        amqp.Connection("127.0.0.1:%d" % unused_port(), login_response=response, credentials=Tokens())
+
+
 def test_update_secret() -> None:
     tokens = Tokens()
     with Peer(dialect=AMQP_0_9_1) as peer:

@@ -353,6 +353,13 @@ def test_what_may_hold_a_secret_and_is_refused(argument: str) -> None:
             assert PASSWORD not in exposed(caught.value)
 
 
+@pytest.mark.parametrize("value", [PASSWORD, PASSWORD.encode(), [PASSWORD]])
+def test_a_passphrase_under_a_misspelt_name(value: Any) -> None:
+    with pytest.raises(ValueError, match="ssl: unknown option pasword") as caught:
+        amqp.Connection("127.0.0.1:1", ssl={"certfile": None, "pasword": value})
+    assert PASSWORD not in exposed(caught.value)
+
+
 def test_an_update_that_is_refused(newer_conn: amqp91.Connection) -> None:
     update: Any = newer_conn.update_secret
     with pytest.raises(ValueError, match="new_secret: <secret> is not a string") as caught:
@@ -367,7 +374,10 @@ def test_what_is_hidden_is_still_what_it_is() -> None:
         assert hash(hidden) == hash(plain)
     assert (str(hide("x")), "%s" % hide("x"), bytes(hide(b"x")), repr(hide("x"))) == ("x", "x", b"x", "<secret>")
     assert (repr(hide(b"x")), str(hide(b"x"))) == ("<secret>", "<secret>")
-    assert repr(hide_in({"password": "x", "a": "y"})) == "{'password': <secret>, 'a': 'y'}"
+    shown = {"certfile": "a", "server_side": False}
+    assert repr(hide_in({**shown, "password": "x", "pasword": "y"})) == (
+        "{'certfile': 'a', 'server_side': False, 'password': <secret>, 'pasword': <secret>}"
+    )
     assert hide_in(True) is True
     assert repr(hide_made_of((1, hide("x")), b"x")) == "<secret>"
     assert repr(hide_made_of((1, "x"), b"x")) == "b'x'"
