@@ -15,8 +15,19 @@ _HIDDEN = "<secret>"
 
 #: Options of Connection's `ssl` that are not secret. Not the reverse: one that is misspelt may be the passphrase.
 _SHOWN_OPTIONS = frozenset(
-    "ca_certs certfile keyfile cert_reqs ssl_version ciphers server_hostname context "
-    "server_side do_handshake_on_connect suppress_ragged_eofs".split()
+    (
+        "ca_certs",
+        "certfile",
+        "keyfile",
+        "cert_reqs",
+        "ssl_version",
+        "ciphers",
+        "server_hostname",
+        "context",
+        "server_side",
+        "do_handshake_on_connect",
+        "suppress_ragged_eofs",
+    )
 )
 
 T = TypeVar("T")
