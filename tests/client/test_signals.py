@@ -50,6 +50,7 @@ def wait_for_waiting(conn: amqp.Connection) -> None:
 def test_closing_the_connection_while_it_waits(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> None:
     """As programs do at SIGTERM."""
     with handling(conn.close) as send_signal:
+        peer.do(lambda: wait_for_waiting(conn))  # and so for the rest of the script
         peer.do(send_signal)
         peer.part()
         with pytest.raises(amqp.ConnectionLostError, match="closed by this program"):
@@ -61,6 +62,7 @@ def test_ending_a_consumer_while_it_waits(peer: Peer, conn: amqp.Connection, ch:
     got: List[Any] = []
     ch.callbacks["tag"] = got.append
     with handling(lambda: ch.basic_cancel("other")) as send_signal:
+        peer.do(lambda: wait_for_waiting(conn))
         peer.do(send_signal)
         peer.expect("basic.cancel")
         peer.send_content("basic.deliver", "tag", 1, False, "", "")
