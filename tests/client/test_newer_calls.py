@@ -155,9 +155,9 @@ def test_the_idle_time_starts_anew_with_each_message(newer_peer: Peer, newer: am
     expect_consume(newer_peer)
     for tag in (1, 2, 3):
         deliver(newer_peer, tag)
-        newer_peer.do(lambda: time.sleep(0.25))
+        newer_peer.do(lambda: time.sleep(0.4))
     cancelled(newer_peer)
-    assert [msg.body for msg in newer.consume("q", timeout=0.4)] == [b"1", b"2", b"3"]
+    assert [msg.body for msg in newer.consume("q", timeout=1.0)] == [b"1", b"2", b"3"]
 
 
 def test_idle_whatever_comes_for_others(newer_peer: Peer, newer: amqp.Channel) -> None:
@@ -185,8 +185,10 @@ def test_idle_whatever_comes_for_others(newer_peer: Peer, newer: amqp.Channel) -
         newer.wait(timeout=PATIENCE)
     newer.callbacks["other"] = slow
     expect_consume(newer_peer)
-    deliver(newer_peer, 30, ctag="other")
-    deliver(newer_peer, 31)
+    both = [
+        content("basic.deliver", ctag, 31, False, "", "q", message=({}, b"31")) for ctag in ("other", "ctag")
+    ]  # at once, so that they have come together
+    newer_peer.send_bytes(b"".join(both))
     cancelled(newer_peer)
     assert [msg.body for msg in newer.consume("q", timeout=0.2)] == [b"31"]
 

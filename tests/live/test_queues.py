@@ -12,7 +12,7 @@ from amqplib.client.connection import Connection
 from amqplib.client.exceptions import AMQPChannelException
 from amqplib.client.message import Message
 from tests.live.conftest import Connect, Names
-from tests.live.helpers import bodies, eventually, publish, refused
+from tests.live.helpers import bodies, eventually, holds, publish, refused
 
 
 def exists(conn: Connection, queue: str) -> None:
@@ -213,6 +213,7 @@ def test_purge(ch: Channel, queue: str) -> None:
 def test_delete(conn: Connection, queue: str) -> None:
     ch = conn.channel()
     publish(ch, queue, "one", "two")
+    holds(ch, queue, 2)  # a delete overtakes messages on their way into a queue that is busy
     assert ch.queue_delete(queue) == 2
     gone(conn, queue)
     assert ch.queue_delete(queue) == 0, "of one that is not there is no error"
@@ -221,6 +222,7 @@ def test_delete(conn: Connection, queue: str) -> None:
 def test_delete_if_empty(conn: Connection, queue: str) -> None:
     ch = conn.channel()
     publish(ch, queue, "one")
+    holds(ch, queue, 1)
     refused(conn, 406, lambda ch: ch.queue_delete(queue, if_empty=True))
     ch.queue_purge(queue)
     assert ch.queue_delete(queue, if_empty=True) == 0

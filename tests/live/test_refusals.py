@@ -9,6 +9,7 @@ import pytest
 from amqplib.client.channel import Channel
 from amqplib.client.exceptions import AMQPChannelException, AMQPConnectionException
 from amqplib.client.message import Message
+from tests.conftest import Broker
 
 from .conftest import Connect, Names
 
@@ -247,6 +248,13 @@ def words(code: int, text: str, name: str) -> str:
 
 def ids(cases: List[Tuple[Step, int, str]]) -> List[str]:
     return ["%d %s" % (code, text[:50]) for _, code, text in cases]
+
+
+@pytest.fixture(autouse=True)
+def judged(broker: Broker) -> None:
+    """What is refused, and in which words, differs; the broker in the box goes by these."""
+    if broker.is_rabbitmq(4, 1) or (broker.is_rabbitmq() and not broker.is_rabbitmq(3, 10)):
+        pytest.skip("the refusals are those of RabbitMQ 3.10 and 4.0, and this is %s" % broker.version)
 
 
 @pytest.mark.parametrize(("step", "code", "text"), CHANNEL, ids=ids(CHANNEL))

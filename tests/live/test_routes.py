@@ -9,7 +9,9 @@ import pytest
 
 from amqplib.client.channel import Channel
 from amqplib.client.connection import Connection
+from amqplib.client.exceptions import AMQPChannelException
 from amqplib.client.message import Message
+from tests.conftest import Broker
 
 from .conftest import Connect, Names
 from .helpers import bodies, eventually, get, holds, publish
@@ -72,7 +74,11 @@ def test_topics(ch: Channel, names: Names, queue: str, pattern: str, keys: List[
         ({"x-match": "any-with-x", "x-y": 5, "a": 7}, ["abc", "other"]),
     ],
 )
-def test_headers(ch: Channel, names: Names, queue: str, arguments: Dict[str, Any], taken: List[str]) -> None:
+def test_headers(
+    broker: Broker, ch: Channel, names: Names, queue: str, arguments: Dict[str, Any], taken: List[str]
+) -> None:
+    if arguments.get("x-match", "").endswith("-with-x") and broker.is_rabbitmq() and not broker.is_rabbitmq(3, 10):
+        pytest.skip("RabbitMQ %s has no %s" % (broker.version, arguments["x-match"]))
     exchange = names.exchange()
     ch.exchange_declare(exchange, "headers", auto_delete=False)
     ch.queue_bind(queue, exchange, arguments=arguments)
@@ -157,7 +163,7 @@ def test_acknowledging_several(conn: Connection, queue: str) -> None:
     assert bodies(other, queue) == ["e", "f"]
 
 
-def test_prefetch(conn: Connection, queue: str) -> None:
+def test_prefetch(broker: Broker, conn: Connection, queue: str) -> None:
     """A limit for each consumer, and one for the channel."""
     ch = conn.channel()
     ch.basic_qos(0, 2, False)
@@ -171,6 +177,8 @@ def test_prefetch(conn: Connection, queue: str) -> None:
     seen[1].ack()
     ch.wait(timeout=20)
     assert [msg.body for msg in seen] == ["a", "b", "c"]
+    if broker.is_rabbitmq(4, 3):
+        return  # it ignores the limit for the channel: test_acks.py
     ch.basic_qos(0, 3, True)
     ch.basic_consume(queue, callback=seen.append)  # two of its own, but three of the channel's
     ch.wait(timeout=20)
@@ -374,4 +382,11 @@ def test_an_exclusive_queue_ends_with_its_connection(connect: Connect, conn: Con
     owner = connect()
     queue = owner.channel().queue_declare(names.any(), exclusive=True, auto_delete=False)[0]
     owner.close()
-    eventually(lambda: conn.channel().queue_declare(queue, exclusive=True)[1] == 0)
+
+    def is_free() -> bool:
+        try:
+            return conn.channel().queue_declare(queue, exclusive=True)[1] == 0
+        except AMQPChannelException:  # RESOURCE_LOCKED: a moment later it is gone
+            return False
+
+    eventually(is_free)
