@@ -34,7 +34,7 @@ RECORD_TIMES = 3
 SCALE, SCALE_OF_LARGE = 0.25, 2.0
 
 #: Has the C library (glibc) keep memory that is given back. Whether it has to ask the system for the next large body
-#: hangs on the order in which the others came and went, and is worth a factor of up to seven.
+#: hangs on the order in which the others came and went, and is worth a factor of two or more.
 KEEPS_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
 #: What a row is compared with -> ratio.

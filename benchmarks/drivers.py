@@ -24,7 +24,7 @@ class Driver:
 
     def __init__(self, library: str, python: str, server: Server) -> None:
         """`library` is one of LIBRARIES, or the name of a driver itself."""
-        self.library = library
+        self.name = library
         #: What the library says it is; known once the process runs.
         self.version = ""
         self._command = [
@@ -85,4 +85,4 @@ class Driver:
         self._errors.seek(0)
         says = self._errors.read().strip().splitlines()[-1:] or ["it gave no answer for %g s" % timeout]
         self.end()
-        raise DriverError("%s, %s: %s" % (self.library, what, says[0]))
+        raise DriverError("%s, %s: %s" % (self.name, what, says[0]))

@@ -34,6 +34,8 @@ _LONG = 256
 # the header frame up to its properties: type, channel, payload size; class id, weight, body size
 _HEADER_FRAME = struct.Struct(">BHLHHQ")
 _HEADER_SIZE = 12
+#: With the flags of no properties.
+_EMPTY_HEADER_SIZE = _HEADER_SIZE + 2
 # all of a header frame without properties, and the beginning of the body frame
 _HEADER_AND_BODY = struct.Struct(">BHLHHQHBBHL")
 # the end of the method frame and the header frame up to its properties
@@ -82,7 +84,17 @@ class PublishWriter:
             return self._long(channel, self._method, args, properties, body)
         if not properties and size:
             middle = _HEADER_AND_BODY.pack(
-                frames.HEADER, channel, 14, content.BASIC_CLASS_ID, 0, size, 0, frames.END, frames.BODY, channel, size
+                frames.HEADER,
+                channel,
+                _EMPTY_HEADER_SIZE,
+                content.BASIC_CLASS_ID,
+                0,
+                size,
+                0,
+                frames.END,
+                frames.BODY,
+                channel,
+                size,
             )
             return b"".join((method, middle, body, _END))
         data = self.properties(properties)
@@ -283,7 +295,6 @@ class GetReader(DeliveryReader):
     ) -> None:
         super().__init__(dialect, make_content, reading)
         self._method = dialect["basic.get_ok"]
-        self._key = self._method.key
 
     def walk(
         self,

@@ -9,7 +9,7 @@ microseconds of CPU for one:
     answer, plain     3.6
     short             2.1
 
-Of the 11.5 that a basic_get() took between its calls to the system, that and one layer of calls less are 3.4.
+With a layer of calls less that took basic_get() from 0.81 of py-amqp's time to 0.67 (benchmarks/run compare).
 """
 
 from __future__ import annotations
