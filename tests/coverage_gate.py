@@ -23,7 +23,7 @@ FIGURES = (
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     result = yield
-    if not session.testsfailed:
+    if not session.testsfailed and not hasattr(session.config, "workerinput"):  # nor in a process of xdist's
         for package, figure in FIGURES:
             judge(session, package, figure)
     return result

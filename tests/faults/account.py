@@ -53,8 +53,11 @@ QUEUES = ("amqplib-account-classic", "amqplib-account-quorum")
 #: A quorum queue that is killed within a second of its declaration loses confirmed messages, whatever the client does.
 SETTLING = 2.0
 
-#: Seconds without a message after which everything has hung.
+#: Seconds without a message, or in which one fault finds no connection, after which everything has hung.
 STUCK = 60
+
+#: A fault that finds no traffic is tried again with more of it, and sooner in it, up to so many times; then at once.
+TRIES = 8
 
 Id = Tuple[int, int]
 
@@ -354,14 +357,12 @@ class Account:
             for program in [*publishers, *consumers]:
                 program.start()
             for number in range(self.faults):
-                self.share = (number + 1) / (self.faults + 1)
                 kind = (
                     "kill" if number % self.kill_every == self.kill_every // 2 else self.PLAN[number % len(self.PLAN)]
                 )
-                for _ in range(5):  # one that waits for traffic where there happens to be none is tried elsewhere
-                    if self._inflict(kind, self._pick.choice(doors)):
-                        self.books.faults[kind] += 1
-                        break
+                if self._suffer(kind, number):
+                    self.books.faults[kind] += 1
+                self.share = (number + 1) / (self.faults + 1)
                 self.report("%d: %s" % (number, kind))
                 due = number * self.messages // (self.faults + 1)
                 if not self._progress(lambda: len(self.books.confirmed) >= due):  # noqa: B023
@@ -408,8 +409,20 @@ class Account:
 
     # --- faults
 
-    def _inflict(self, kind: str, door: Door) -> bool:
-        """One fault; did it happen?"""
+    def _suffer(self, kind: str, number: int) -> bool:
+        """One fault, tried until it has happened: there may be no connection just now, or nothing to send on it."""
+        attempts = 0
+        deadline = time.monotonic() + STUCK
+        while time.monotonic() < deadline:
+            attempts += 1
+            part = min(attempts / TRIES, 1)
+            self.share = (number + part) / (self.faults + 1)
+            if self._inflict(kind, self._pick.choice(self._doors), 1 - part):
+                return True
+        return False
+
+    def _inflict(self, kind: str, door: Door, depth: float) -> bool:
+        """One fault, this deep in the traffic, 0 to 1; did it happen?"""
         if kind == "kill":
             self.node.kill()
             time.sleep(self._pick.uniform(0, 0.5))
@@ -441,7 +454,7 @@ class Account:
             before = door.suffered[kind]
             up = self._pick.random() < 0.5
             # where messages go there are many bytes, and few where only acknowledgements do
-            after = self._pick.randrange(5000 if up == (door is self._doors[0]) else 60)
+            after = int(depth * self._pick.randrange(5000 if up == (door is self._doors[0]) else 60))
             fault = Fault(kind, after, seconds=0.0005 if kind == "drip" else 0.3)
             door.strike(up=fault) if up else door.strike(down=fault)
             if not self._wait_for(lambda: door.suffered[kind] > before):

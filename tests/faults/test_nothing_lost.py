@@ -28,4 +28,4 @@ def test_nothing_is_lost(series: str, consumer: str) -> None:
     print("faults: %s\nends: %s" % (dict(books.faults), dict(books.ends)))
     assert not books.wrong(), "%s\n%s" % ("\n".join(books.wrong()[:20]), books.summary())
     assert len(books.confirmed) == messages
-    assert sum(books.faults.values()) >= 0.9 * faults, books.faults
+    assert sum(books.faults.values()) == faults, books.faults
