@@ -166,14 +166,18 @@ class Channel(Publishing):
             allowed = (*allowed, _CLOSE)
         self._check_open(closing=False)
 
+        counts_returned = allowed is None or RETURN in allowed
+        if self._noted and self.returned_messages.empty():
+            self._noted = 0  # the program has had them already
+
         def take() -> Optional[Item]:
-            item = self._take_next(allowed) or self._close_item
+            item = (counts_returned and self._take_noted()) or self._take_next(allowed) or self._close_item
             if item is None and (self._close_answered or not self.is_open):
                 self._link.check()
                 self._raise_closed("by this program")
             return item
 
-        if allowed is not None and RETURN not in allowed:
+        if not counts_returned:
             return self._link.wait_for(take, deadline, free=True)
         self._waiting.append(None)
         try:
@@ -191,6 +195,7 @@ class Channel(Publishing):
 
     def _ask(self, method: Method, frame: bytes, timeout: Optional[float] = None, consumer: Any = None) -> Item:
         item = super()._ask(method, frame, timeout, consumer)
+        self._noted = 0
         if item[0] is _CLOSE:
             self._closed_by_server(item[1])
         if self._link.notices:

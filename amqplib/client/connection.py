@@ -22,6 +22,7 @@ from ..wire.protocol import DEFAULT_MAX_BODY
 from ..wire.spec import Method, Sig, sig_of
 from .abstract_channel import AbstractChannel
 from .channel import Channel
+from .computed import computed
 from .deadline import Deadline
 from .exceptions import AMQPConnectionException, AMQPTimeoutError, ConnectionLostError, NestedCallError
 from .handshake import Handshake
@@ -145,7 +146,7 @@ class Connection(Handshake):
         self._make(target.addresses, client_properties, locale, insist, said["heartbeat"], deadline)
         if (on_blocked or on_unblocked) and "connection.blocked" not in self._link.dialect:
             text = "%s: on_blocked will not be called: AMQP %s, which is spoken here, has no connection.blocked"
-            LOGGER.warning(text + "; connect with protocol='0-9-1'", self._where(), self.protocol)
+            LOGGER.warning(text + "; connect with protocol='0-9-1'", self._where(), self._link.dialect.name)
 
     # --- channels
 
@@ -185,7 +186,7 @@ class Connection(Handshake):
             bytes_out=link.bytes_out,
             messages_in=link.receiver.contents,
             messages_out=link.messages_out,
-            in_flight=sum(len(ch.unconfirmed) for ch in channels),
+            in_flight=sum(len(ch._confirms.unconfirmed) for ch in channels if ch._confirms),
             pending=self.pending(),
             last_seen=link.silence(),
         )
@@ -243,7 +244,7 @@ class Connection(Handshake):
         reply_code, reply_text, class_id, method_id = args
         return Failure(AMQPConnectionException, reply_code, reply_text, self._link.dialect.sig(class_id, method_id))
 
-    @property
+    @computed
     def blocked(self) -> Optional[str]:
         """Why the server takes no publishes for the time being (RabbitMQ's connection.blocked); None when it does."""
         return self._patience.blocked

@@ -23,6 +23,7 @@ from .abstract_channel import AbstractChannel
 from .address import Address, parse_host
 from .advice import on_frame_max
 from .answers import explained, what_answered
+from .computed import computed
 from .deadline import Deadline
 from .exceptions import (
     AMQPConnectionException,
@@ -213,7 +214,7 @@ class Handshake(AbstractChannel):
             self._start(address, deadline)
             try:
                 properties: Dict[str, Any] = dict(LIBRARY_PROPERTIES)
-                properties["capabilities"] = _CAPABILITIES[self.protocol]
+                properties["capabilities"] = _CAPABILITIES[self._link.dialect.name]
                 properties.update(client_properties or {})
                 self._log_in(properties, locale, deadline)
                 self._tune(heartbeat)
@@ -232,7 +233,7 @@ class Handshake(AbstractChannel):
                 raise ConnectionLostError(0, text, where=str(address)) from exc
         raise ConnectionLostError(0, "redirected %d times, at last to %s" % (_MAX_REDIRECTS, str(address)))
 
-    @property
+    @computed
     def protocol(self) -> str:
         """The AMQP version that is spoken: '0-8' or '0-9-1'."""
         return self._link.dialect.name

@@ -149,8 +149,13 @@ class Message(GenericContent):
 
     __hash__ = None
 
+    def __copy__(self) -> Message:
+        again = type(self).__new__(type(self))
+        again.__dict__.update(self.__dict__)
+        return again
+
     def __getstate__(self) -> Dict[str, Any]:
-        """Everything but the channel, which cannot leave the process."""
+        """For pickling: everything but the channel, which cannot leave the process."""
         state = self.__dict__.copy()
         state.pop("_got_on", None)
         state["delivery_info"] = {k: v for k, v in self.delivery_info.items() if k != "channel"}

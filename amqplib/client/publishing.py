@@ -14,6 +14,7 @@ from typing import Any, Callable, ClassVar, Deque, Dict, Iterator, List, Optiona
 
 from ..wire.spec import Sig, sig_of
 from .channel_methods import ChannelMethods
+from .computed import computed
 from .confirms import Confirms, Sent, Settled, Unsafe
 from .deadline import NEVER, Deadline, take_lock
 from .exceptions import (
@@ -44,7 +45,16 @@ class Publishing(ChannelMethods):
     """The part of Channel that publishes."""
 
     # see AbstractChannel
-    __slots__ = ("_confirms", "_counting", "_flush_begun", "_flushing", "_gathered", "_gathered_size", "_publishing")
+    __slots__ = (
+        "_confirms",
+        "_counting",
+        "_flush_begun",
+        "_flushing",
+        "_gathered",
+        "_gathered_size",
+        "_noted",
+        "_publishing",
+    )
 
     _close_answered: bool
 
@@ -54,6 +64,8 @@ class Publishing(ChannelMethods):
         self.on_return: Optional[Callable[[int, str, str, str, Message], Any]] = None
         # threads inside wait(): one entry each (appending and popping need no lock)
         self._waiting: Deque[None] = deque()
+        # returned messages that wait() has yet to count, each as the one method that it handles
+        self._noted = 0
         self._confirms: Optional[Confirms] = None
         self._on_ack: Optional[Callable[[int, GenericContent], Any]] = None
         self._on_nack: Optional[Callable[[int, GenericContent], Any]] = None
@@ -83,7 +95,7 @@ class Publishing(ChannelMethods):
     def _notify(self, item: Item) -> None:
         """Something that has been entered where it belongs on its arrival: wait() is content with it as its one method
         when it has nothing else."""
-        if (self._waiting or self._link.raw_readers) and not self.method_queue:
+        if (self._waiting or self._link.raw_arguments) and not self.method_queue:
             self._enqueue(item)
 
     def _settled(self, sig: Sig, args: Tuple[Any, ...]) -> None:
@@ -108,10 +120,18 @@ class Publishing(ChannelMethods):
         if self.auto_decode:
             decode_body(msg)
         self.returned_messages.put((reply_code, reply_text, exchange, routing_key, msg))
-        if self.on_return:
+        if self._link.raw_arguments:
+            self._enqueue((RETURN, self._link.raw_arguments(args), msg))
+        elif self.on_return:
             self._enqueue((RETURN, args, msg))
-        else:
-            self._notify((RETURN, args, msg))
+        elif self._waiting or (self._link.in_passing and not self._expected and not self._confirms):
+            self._noted += 1  # a call that meets it does not leave it to wait()
+
+    def _take_noted(self) -> Optional[Item]:
+        if not self._noted:
+            return None
+        self._noted -= 1
+        return RETURN, (), None
 
     # --- out
 
@@ -240,7 +260,7 @@ class Publishing(ChannelMethods):
 
     # --- publisher confirms (class confirm, 0-9-1; https://www.rabbitmq.com/docs/confirms)
 
-    @property
+    @computed
     def unconfirmed(self) -> Dict[int, GenericContent]:
         """Publishes that the server has not confirmed yet: delivery tag -> message, in the order of publishing.
 
@@ -460,8 +480,8 @@ class Publishing(ChannelMethods):
                 self._remind(reminder)
         self._tell_next()
 
-    def _basic_return(self, args: Tuple[int, str, str, str], msg: Message) -> None:
-        if self.on_return:
+    def _basic_return(self, args: Tuple[int, str, str, str], msg: Optional[Message] = None) -> None:
+        if self.on_return and msg:
             self.on_return(*args, msg)
 
     _METHOD_MAP: ClassVar[Dict[Sig, Callable[..., Any]]] = {

@@ -200,9 +200,11 @@ class Reading(Routes):
                     return False
                 led = True
                 self._leader = threading.get_ident()
+            self.in_passing = True
             return self._take_in()
         finally:
             if led:
+                self.in_passing = False
                 self._leader = None
                 self._lead_no_more()
 

@@ -147,8 +147,11 @@ class Routes:
         self._make_locks()
         fork.watch(self)
         self._closing = False
-        #: Programs inside MethodReader.read_method(): they want all methods, even those that need no handling.
-        self.raw_readers: Deque[None] = deque()
+        #: Set once the program reads methods by itself, and so wants those that need no handling, too: what it takes
+        #: their arguments with.
+        self.raw_arguments: Optional[Callable[[Tuple[Any, ...]], Tuple[Any, ...]]] = None
+        #: Are bytes being taken in by somebody who does not wait for any?
+        self.in_passing = False
         #: Channels that are inside batch().
         self.batches: List[Route] = []
         self._routes: Dict[int, Route] = {}

@@ -6,6 +6,7 @@ from typing import List, Union
 
 from ..client import connection
 from ..client.address import Address
+from ..client.computed import computed
 from ..client.deadline import Deadline
 from ..client.logger import LOGGER
 from ..client.transport import Transport
@@ -45,17 +46,17 @@ class Connection(connection.Connection):
         return create_transport(str(address), deadline.remaining(), self._ssl)
 
     def _protocol_header(self) -> bytes:
-        if self.protocol == AMQP_0_8.name:
+        if self._link.dialect is AMQP_0_8:
             header: Union[bytes, str] = transport.AMQP_PROTOCOL_HEADER  # programs may have set theirs
             return header.encode("latin-1") if isinstance(header, str) else header
         return super()._protocol_header()
 
-    @property
+    @computed
     def method_reader(self) -> MethodReader:
         """Reads methods of any channel."""
         return MethodReader(self)
 
-    @property
+    @computed
     def method_writer(self) -> MethodWriter:
         """Writes methods of any channel."""
         return MethodWriter(self)

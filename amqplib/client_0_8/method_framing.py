@@ -47,11 +47,8 @@ class MethodReader:
     def read_method(self) -> Tuple[int, Sig, Arguments, Any]:
         """(channel number, method signature, arguments, content or None), waiting until there is one."""
         link = self._connection._open_link()
-        link.raw_readers.append(None)
-        try:
-            number, (sig, args, content) = link.wait_for(link.take_ready)
-        finally:
-            link.raw_readers.pop()
+        link.raw_arguments = Arguments
+        number, (sig, args, content) = link.wait_for(link.take_ready)
         return number, sig, Arguments(args), content
 
 

@@ -168,6 +168,24 @@ def test_copies() -> None:
     assert copy.deepcopy(msg).properties["application_headers"] is not msg.properties["application_headers"]
 
 
+def test_a_copy_of_a_received_message(peer: Peer, ch: amqp.Channel) -> None:
+    """It can be acknowledged like the message."""
+    got: List[amqp.Message] = []
+    ch.callbacks["tag"] = got.append
+    peer.send_content("basic.deliver", "tag", 7, False, "x", "k", message=({}, b"x"))
+    ch.wait()
+    again = copy.copy(got[0])
+    assert again.delivery_info == got[0].delivery_info
+    assert again.channel is ch
+    peer.expect("basic.ack", 7, False)
+    again.channel.basic_ack(again.delivery_tag)
+
+
+def test_a_copy_of_a_subclass() -> None:
+    again = copy.copy(Order(5, priority=1))
+    assert (type(again), again.number, again.body, again.priority) == (Order, 5, "order 5", 1)
+
+
 def test_repr_shows_the_beginning() -> None:
     assert repr(amqp.Message("hello", priority=1)) == "<Message 'hello' {'priority': 1}>"
     assert len(repr(amqp.Message("x" * 1000))) < 100

@@ -134,6 +134,21 @@ def test_read_method_and_the_end_of_a_channel(peer: Peer, conn: amqp.Connection,
     assert not ch.is_open
 
 
+def test_read_method_and_returned_messages(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> None:
+    """A loop gets each of them, from the queue of methods or from the network, and takes the arguments one by one."""
+    peer.send_bytes(b"".join(content("basic.return", 312, "NO_ROUTE", "x", key) for key in "abc"))
+    got: List[Any] = []
+    while len(got) < 3:
+        if ch.method_queue:
+            method_sig, args, msg = ch.method_queue.popleft()
+        else:
+            _, method_sig, args, msg = conn.method_reader.read_method()
+        assert method_sig == (60, 50)
+        got.append((args.read_short(), args.read_shortstr(), args.read_shortstr(), args.read_shortstr(), msg))  # type: ignore[attr-defined]
+    assert [item[:4] for item in got] == [(312, "NO_ROUTE", "x", key) for key in "abc"]
+    assert [ch.returned_messages.get_nowait()[4] for _ in got] == [item[4] for item in got]
+
+
 def test_write_method(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> None:
     peer.expect("basic.ack", 5, True)
     conn.method_writer.write_method(1, (60, 80), (5, True))
@@ -226,6 +241,31 @@ def test_subclasses(peer: Peer) -> None:
     conn.close()
     assert (conn.closings, ch.closings, other.closings) == ([((), {})], [((), {})], [((), {})])
     assert conn.transport is None
+
+
+def test_attributes_whose_names_have_been_taken_since(peer: Peer) -> None:
+    """A subclass keeps what it sets, before the constructor or after it."""
+
+    class OwnChannel(amqp.Channel):
+        def __init__(self, *args: Any) -> None:
+            self.unconfirmed = 5  # type: ignore[assignment]
+            super().__init__(*args)
+
+    class OwnConnection(amqp.Connection):
+        def __init__(self, *args: Any) -> None:
+            self.blocked = self.protocol = self.method_reader = self.method_writer = 6  # type: ignore[assignment]
+            super().__init__(*args)
+
+    assert amqp.Channel.unconfirmed.__doc__
+    peer.welcome()
+    conn: Any = OwnConnection(peer.address)
+    assert conn.blocked == conn.protocol == conn.method_reader == conn.method_writer == 6
+    peer.open_channel()
+    ch: Any = OwnChannel(conn)
+    assert ch.unconfirmed == 5
+    assert conn.stats().in_flight == 0
+    peer.part()
+    conn.close()
 
 
 def test_subclasses_when_the_connection_is_lost(peer: Peer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, List
 
 import pytest
@@ -184,6 +185,56 @@ def test_a_waiting_wait_counts_a_returned_message(peer: Peer, ch: amqp.Channel) 
     assert msg == amqp.Message(b"lost")
     ch.wait()
     assert tags(got) == [1]
+
+
+def test_each_returned_message_counts(peer: Peer, ch: amqp.Channel) -> None:
+    """Also where one read brings several."""
+    peer.send_bytes(returned("a") + returned("b") + returned("c"))
+    for _ in range(3):
+        ch.wait([RETURN], timeout=10)
+    assert returns(ch) == ["a", "b", "c"]
+    with pytest.raises(amqp.AMQPTimeoutError):
+        ch.wait(timeout=0.01)
+
+
+def test_returned_messages_met_by_a_publish_count(peer: Peer, ch: amqp.Channel) -> None:
+    """Programs publish, and wait for what comes back: that it has been taken in by then makes no difference."""
+    got = consume(peer, ch)
+    peer.send_bytes(returned("a") + returned("b"))
+    while ch.returned_messages.qsize() < 2:
+        peer.expect_content("basic.publish", 0, "", "k", False, False, message=({}, b""))
+        ch.basic_publish(amqp.Message(b""), routing_key="k")
+        time.sleep(0.01)
+    peer.send_bytes(delivery(1))
+    ch.wait([DELIVER])
+    assert tags(got) == [1]
+    ch.wait([RETURN], timeout=10)
+    assert ch.returned_messages.get_nowait()[1] == "a"
+    ch.wait(timeout=10)
+    assert ch.returned_messages.get_nowait()[1] == "b"
+    with pytest.raises(amqp.AMQPTimeoutError):
+        ch.wait(timeout=0.01)
+
+
+def test_returned_messages_that_the_program_has_had_do_not_count(peer: Peer, ch: amqp.Channel) -> None:
+    peer.send_bytes(returned("a"))
+    while ch.returned_messages.empty():
+        peer.expect_content("basic.publish", 0, "", "k", False, False, message=({}, b""))
+        ch.basic_publish(amqp.Message(b""), routing_key="k")
+        time.sleep(0.01)
+    assert returns(ch) == ["a"]
+    with pytest.raises(amqp.AMQPTimeoutError):
+        ch.wait(timeout=0.01)
+
+
+def test_a_call_leaves_no_returned_message_to_count(peer: Peer, ch: amqp.Channel) -> None:
+    peer.send_bytes(returned("a") + returned("b") + returned("c"))
+    ch.wait(timeout=10)
+    peer.answer("tx.select", "tx.select_ok")
+    ch.tx_select()
+    with pytest.raises(amqp.AMQPTimeoutError):
+        ch.wait(timeout=0.01)
+    assert returns(ch) == ["a", "b", "c"]
 
 
 def test_returned_messages_met_by_a_call(peer: Peer, ch: amqp.Channel, other: amqp.Channel) -> None:
