@@ -13,15 +13,17 @@ and properties: mostly there is one. Of several that are alike, the one that is 
 brokers acknowledge what they return at once, and an acknowledgement that may be for a returned message vouches for
 nothing.
 
-No I/O here. `_books` guards the dictionaries: publishing threads and the reading one meet in them. Nothing takes longer
-the more is outstanding, but for handing it out.
+No I/O here. `_books` guards the dictionaries: publishing threads and the reading one meet in them. A signal handler may
+come in the middle of an entry, and its thread cannot make another one then: `_entry` refuses that, and busy() tells
+before. Nothing takes longer the more is outstanding, but for handing it out.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple, TypeVar
 
+from .exceptions import NestedCallError
 from .message import GenericContent
 
 __all__ = ["Confirms", "Sent", "Settled", "Unsafe"]
@@ -31,6 +33,8 @@ Settled = Tuple[int, GenericContent]
 
 #: Refused, returned, not confirmed: delivery tag -> message each.
 Unsafe = Tuple[Dict[int, GenericContent], Dict[int, GenericContent], Dict[int, GenericContent]]
+
+T = TypeVar("T")
 
 
 class Sent(NamedTuple):
@@ -96,7 +100,8 @@ class Confirms:
 
     def __init__(self, window: Optional[int] = None) -> None:
         self.window = window
-        self._books = threading.Lock()
+        self._books = threading.RLock()
+        self._keeper: Optional[int] = None  # the thread that is in the middle of an entry, by threading.get_ident()
         self._next_tag = 1
         self._oldest = 1  # no lower tag is outstanding
         #: Publishes that the server has said nothing of yet: tag -> message, in the order of sending.
@@ -112,7 +117,22 @@ class Confirms:
 
     def forked(self) -> None:
         """This is a child process now: the lock may be held by a thread that is not there any more."""
-        self._books = threading.Lock()
+        self._books = threading.RLock()
+        self._keeper = None
+
+    def busy(self) -> bool:
+        """Is this thread in the middle of an entry? Then this is a signal handler's call, or a __del__'s."""
+        return self._keeper == threading.get_ident()
+
+    def _entry(self, make: Callable[..., T], *args: Any) -> T:
+        with self._books:
+            if self._keeper is not None:
+                raise NestedCallError(0, "an entry in the books of confirms in the middle of another", (0, 0))
+            try:
+                self._keeper = threading.get_ident()
+                return make(*args)
+            finally:
+                self._keeper = None
 
     def full(self) -> bool:
         """Has publishing to wait?"""
@@ -122,28 +142,32 @@ class Confirms:
         """Enter a publish, just before it is sent; its tag. `mandatory`: how it would look if it came back."""
         tag = self._next_tag
         if mandatory:
-            with self._books:
-                alike = self._alike.get(mandatory)
-                if alike is None:
-                    alike = self._alike[mandatory] = _Alike(mandatory)
-                alike.add(tag)
-                self._mandatory[tag] = alike
-                self.unconfirmed[tag] = msg
-        else:  # one entry, and one thread publishes at a time: there is nothing to guard
+            self._entry(self._sent_mandatory, tag, msg, mandatory)
+        else:  # one line in the books, and one thread publishes at a time: there is nothing to guard
             self.unconfirmed[tag] = msg
         self._next_tag = tag + 1
         return tag
 
+    def _sent_mandatory(self, tag: int, msg: GenericContent, sent: Sent) -> None:
+        alike = self._alike.get(sent)
+        if alike is None:
+            alike = self._alike[sent] = _Alike(sent)
+        alike.add(tag)
+        self._mandatory[tag] = alike
+        self.unconfirmed[tag] = msg
+
     def take_back(self, tag: int) -> None:
         """The publish that was entered last was not sent after all."""
-        with self._books:
-            self.unconfirmed.pop(tag, None)
-            alike = self._mandatory.pop(tag, None)
-            if alike:
-                alike.take_back(tag)
-                self._sort_out(alike)
-            self._next_tag = tag
-            self._oldest = min(self._oldest, tag)
+        self._entry(self._take_back, tag)
+
+    def _take_back(self, tag: int) -> None:
+        self.unconfirmed.pop(tag, None)
+        alike = self._mandatory.pop(tag, None)
+        if alike:
+            alike.take_back(tag)
+            self._sort_out(alike)
+        self._next_tag = tag
+        self._oldest = min(self._oldest, tag)
 
     def settle(self, tag: int, multiple: bool, ack: bool) -> List[Settled]:
         """The server acknowledges (or refuses) a tag, or all unsettled ones up to it; those whose fate that is.
@@ -152,30 +176,32 @@ class Confirms:
         came back is acknowledged as well, but its fate is that no queue took it. Tag 0, which would stand for all, is
         for none: it cannot vouch for what was on its way when the server said it. RabbitMQ never does.
         """
-        with self._books:
-            tags = range(tag, tag + 1)
-            if multiple:
-                tags = range(self._oldest, min(tag + 1, self._next_tag))
-                self._oldest = max(self._oldest, tags.stop)
-            settled = []
-            for each in tags:
-                msg = self.unconfirmed.pop(each, None)
-                if msg is None:
+        return self._entry(self._settle, tag, multiple, ack)
+
+    def _settle(self, tag: int, multiple: bool, ack: bool) -> List[Settled]:
+        tags = range(tag, tag + 1)
+        if multiple:
+            tags = range(self._oldest, min(tag + 1, self._next_tag))
+            self._oldest = max(self._oldest, tags.stop)
+        settled: List[Settled] = []
+        for each in tags:
+            msg = self.unconfirmed.pop(each, None)
+            if msg is None:
+                continue
+            if each in self._came_back:
+                self._came_back.discard(each)
+                continue
+            alike = self._mandatory.pop(each, None)
+            if alike:
+                came_back = alike.settle(each, ack)
+                self._sort_out(alike)
+                if came_back:
+                    self.returned[each] = msg
                     continue
-                if each in self._came_back:
-                    self._came_back.discard(each)
-                    continue
-                alike = self._mandatory.pop(each, None)
-                if alike:
-                    came_back = alike.settle(each, ack)
-                    self._sort_out(alike)
-                    if came_back:
-                        self.returned[each] = msg
-                        continue
-                if not ack:
-                    self.nacked[each] = msg
-                settled.append((each, msg))
-            return settled
+            if not ack:
+                self.nacked[each] = msg
+            settled.append((each, msg))
+        return settled
 
     def _sort_out(self, alike: _Alike) -> None:
         for tag in alike.certain():
@@ -187,11 +213,13 @@ class Confirms:
 
     def came_back(self, sent: Sent) -> None:
         """A mandatory message was returned."""
-        with self._books:
-            alike = self._alike.get(sent) or self._roughly_alike(sent)
-            if alike:
-                alike.came_back()
-                self._sort_out(alike)
+        self._entry(self._came_back_like, sent)
+
+    def _came_back_like(self, sent: Sent) -> None:
+        alike = self._alike.get(sent) or self._roughly_alike(sent)
+        if alike:
+            alike.came_back()
+            self._sort_out(alike)
 
     def _roughly_alike(self, sent: Sent) -> Optional[_Alike]:
         """All that went the same way with the same body, put together.
@@ -212,17 +240,21 @@ class Confirms:
 
     def collect(self) -> Unsafe:
         """What is not safe: refused and returned since the last time, and unconfirmed but never returned; by tag."""
-        with self._books:
-            nacked, returned = dict(sorted(self.nacked.items())), dict(sorted(self.returned.items()))
-            self.nacked, self.returned = {}, {}
-            # a copy is made in one step: another thread may publish meanwhile
-            unconfirmed = {tag: msg for tag, msg in self.unconfirmed.copy().items() if tag not in self._came_back}
-            return nacked, returned, unconfirmed
+        return self._entry(self._collect)
+
+    def _collect(self) -> Unsafe:
+        nacked, returned = dict(sorted(self.nacked.items())), dict(sorted(self.returned.items()))
+        self.nacked, self.returned = {}, {}
+        # a copy is made in one step: another thread may publish meanwhile
+        unconfirmed = {tag: msg for tag, msg in self.unconfirmed.copy().items() if tag not in self._came_back}
+        return nacked, returned, unconfirmed
 
     def collect_one(self, tag: int) -> Unsafe:
         """The same for one tag: each is {tag: message} or {}."""
-        with self._books:
-            nacked = {tag: self.nacked.pop(tag)} if tag in self.nacked else {}
-            returned = {tag: self.returned.pop(tag)} if tag in self.returned else {}
-            waits = tag in self.unconfirmed and tag not in self._came_back
-            return nacked, returned, {tag: self.unconfirmed[tag]} if waits else {}
+        return self._entry(self._collect_one, tag)
+
+    def _collect_one(self, tag: int) -> Unsafe:
+        nacked = {tag: self.nacked.pop(tag)} if tag in self.nacked else {}
+        returned = {tag: self.returned.pop(tag)} if tag in self.returned else {}
+        waits = tag in self.unconfirmed and tag not in self._came_back
+        return nacked, returned, {tag: self.unconfirmed[tag]} if waits else {}

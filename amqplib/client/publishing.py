@@ -315,6 +315,7 @@ class Publishing(ChannelMethods):
             with self._publishing:
                 if self._counting:
                     raise self._link._nested("publishing")
+                self._check_books(confirms)
                 if confirms.window is not None:
                     self._await_room(confirms, deadline)
                 if not self.is_open or self._close_item:
@@ -345,6 +346,11 @@ class Publishing(ChannelMethods):
             text = "%s: another thread's publish did not end within %.3g s"
             raise AMQPTimeoutError(text % (self._where(), deadline.seconds or 0))
 
+    def _check_books(self, confirms: Confirms) -> None:
+        """Raise if this is a signal handler's call that would have to enter something in the middle of an entry."""
+        if confirms.busy():
+            raise self._link._nested("keeping the books of confirms")
+
     def _await_room(self, confirms: Confirms, deadline: Deadline) -> None:
         """Wait until the window is not full any more."""
         while confirms.full():
@@ -373,6 +379,7 @@ class Publishing(ChannelMethods):
         Callbacks of confirm_select() are called in here; what they publish is waited for, too.
         """
         confirms = self._confirmed()
+        self._check_books(confirms)
         deadline = self._link.patience.answering() if timeout is None else Deadline(timeout)
         self._await_confirms(lambda: not confirms.unconfirmed, self._call_back, confirms.collect, deadline)
 

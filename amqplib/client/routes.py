@@ -301,9 +301,10 @@ class Routes:
         with self._state:
             on_failure, self._on_failure, self._on_control = self._on_failure, None, None
             self._routes, self.ready, self._control_route = {}, OrderedDict(), Route()
+            beats, self._beats = self._beats, None  # stopped once: an Event cannot be set in the middle of being set
             self._changed.notify_all()
-        if self._beats:
-            self._beats.stop()
+        if beats:
+            beats.stop()
         self.transport.shut()
         if on_failure:
             on_failure()

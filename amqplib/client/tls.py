@@ -2,7 +2,8 @@
 
 The session works on memory (ssl.MemoryBIO), not on the socket: one thread may read while another writes, which an
 SSLSocket does not bear, and the program's socket stays a plain one, to be select()ed on. `_session` guards it, and
-is never held across a read or write of the socket.
+is never held across a read or write of the socket. It can be taken again by a thread that has it: a signal handler may
+publish while its thread decrypts.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class TLSTransport(Transport):
         # a dot at the end makes a name absolute, and is no part of it in certificates and in SNI (RFC 6066, section 3)
         self._server_hostname = server_hostname[:-1] if server_hostname.endswith(".") else server_hostname
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._session = threading.Lock()
+        self._session = threading.RLock()
         #: Has the peer said anything inside of the session?
         self._heard = False
         #: Why nothing more will come, once that is known.

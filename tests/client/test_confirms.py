@@ -6,6 +6,7 @@ late, or one that never was; return a message; publish; collect.
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Dict, List, Optional
 
@@ -17,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from amqplib.client.confirms import Confirms, Sent
 from amqplib.client.message import GenericContent, Message
 
+from .peer import PATIENCE
 from .truth import Truth
 
 LOOKS = [Sent("", route, body, b"") for route in ("here", "there") for body in (b"same", b"other")]
@@ -214,9 +216,19 @@ def test_a_late_ack_for_one_message_never_vouches_for_another() -> None:
 
 def test_a_fork_while_another_thread_is_at_the_books() -> None:
     confirms = Confirms()
-    with vars(confirms)["_books"]:
+    settled: List[object] = []
+
+    def in_the_child() -> None:
+        settled.extend(confirms.settle(confirms.sent(Message("x"), LOOKS[0]), False, True))
+
+    def fork() -> None:
         confirms.forked()
-        assert confirms.sent(Message("x")) == 1
+        child = threading.Thread(target=in_the_child, daemon=True)
+        child.start()
+        child.join(PATIENCE)
+
+    confirms._entry(fork)
+    assert len(settled) == 1
 
 
 @pytest.mark.parametrize(("window", "outstanding", "full"), [(None, 100, False), (2, 1, False), (2, 2, True)])

@@ -12,6 +12,7 @@ import contextlib
 import signal
 import threading
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Any, Callable, Iterator, List, Optional
 
@@ -21,6 +22,7 @@ import amqplib.client_0_8 as amqp
 import amqplib.client_0_9_1 as amqp91
 
 from .peer import PATIENCE, Peer
+from .tls_peer import TLSPeer, server_context
 
 
 @contextlib.contextmanager
@@ -109,7 +111,7 @@ def test_a_call_in_the_middle_of_one_on_the_same_channel(peer: Peer, conn: amqp.
     assert "in the middle of waiting for Channel.queue_purge_ok in the same thread" in refused[0]
 
 
-def everything_refused(conn: amqp.Connection, calls: List[Callable[[], Any]]) -> List[str]:
+def everything_refused(calls: List[Callable[[], Any]]) -> List[str]:
     said = []
     for call in calls:
         with pytest.raises(amqp.NestedCallError) as caught:
@@ -130,9 +132,7 @@ def test_in_the_middle_of_sending(
 
     def interrupted(*args: Any) -> int:
         monkeypatch.undo()
-        said.extend(
-            everything_refused(conn, [lambda: ch.basic_publish(amqp.Message("x")), lambda: other.queue_purge("q")])
-        )
+        said.extend(everything_refused([lambda: ch.basic_publish(amqp.Message("x")), lambda: other.queue_purge("q")]))
         return write(*args)
 
     monkeypatch.setattr(conn.transport, "write", interrupted)
@@ -156,7 +156,7 @@ def test_in_the_middle_of_taking_in(
     def interrupted() -> bytes:
         monkeypatch.undo()
         other.basic_ack(1)
-        said.extend(everything_refused(conn, [lambda: other.queue_purge("q")]))
+        said.extend(everything_refused([lambda: other.queue_purge("q")]))
         return receive()
 
     monkeypatch.setattr(conn.transport, "receive", interrupted)
@@ -171,6 +171,32 @@ def test_in_the_middle_of_taking_in(
     assert ch.is_open
 
 
+def test_publishing_in_the_middle_of_decrypting(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with TLSPeer(server_context(certificates)) as peer:
+        peer.welcome()
+        conn = amqp.Connection(peer.address, ssl={"ca_certs": str(certificates / "ca.pem")})
+        peer.open_channel()
+        ch = conn.channel()
+        transport: Any = conn.transport
+        decrypted = transport._decrypted
+
+        def interrupted() -> bytes:
+            monkeypatch.undo()
+            ch.basic_publish(amqp.Message(b"nested"))
+            data: bytes = decrypted()
+            return data
+
+        monkeypatch.setattr(transport, "_decrypted", interrupted)
+        got: List[Any] = []
+        ch.callbacks["tag"] = got.append
+        peer.send_content("basic.deliver", "tag", 1, False, "", "", message=({}, b"outer"))
+        peer.expect_content("basic.publish", message=({}, b"nested"))
+        ch.wait(timeout=PATIENCE)
+        assert [msg.body for msg in got] == [b"outer"]
+        peer.part()
+        conn.close()
+
+
 @pytest.mark.parametrize("attribute", ["receive", "write"])
 def test_closing_the_connection_then(
     peer: Peer, conn: amqp.Connection, ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch, attribute: str
@@ -180,7 +206,7 @@ def test_closing_the_connection_then(
 
     def interrupted(*args: Any) -> Any:
         monkeypatch.undo()
-        everything_refused(conn, [conn.close])
+        everything_refused([conn.close])
         return original(*args)
 
     monkeypatch.setattr(conn.transport, attribute, interrupted)
@@ -214,6 +240,63 @@ def test_publishing_in_the_middle_of_a_counted_publish(
     assert newer.basic_publish(amqp91.Message("next")) == 2
     assert "in the middle of publishing" in said[0]
     assert list(newer.unconfirmed) == [1, 2]
+
+
+def test_in_the_middle_of_keeping_the_books(
+    newer_peer: Peer, newer_conn: amqp91.Connection, newer: amqp91.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of confirms: what is not sent is not counted either."""
+    newer_peer.answer("confirm.select", "confirm.select_ok")
+    newer.confirm_select()
+    newer_peer.expect_content("basic.publish", message=({}, b"outer"))
+    newer.basic_publish(amqp91.Message(b"outer"), mandatory=True)
+    confirms: Any = newer._confirms
+    sort_out, said = confirms._sort_out, []
+
+    def interrupted(alike: Any) -> None:
+        monkeypatch.undo()
+        message = amqp91.Message(b"nested")
+        said.extend(
+            everything_refused(
+                [
+                    lambda: newer.basic_publish(message),
+                    lambda: newer.basic_publish(message, mandatory=True),
+                    lambda: newer.basic_publish_confirm(message),
+                    newer.wait_for_confirms,
+                    lambda: confirms.collect(),
+                ],
+            )
+        )
+        sort_out(alike)
+
+    monkeypatch.setattr(confirms, "_sort_out", interrupted)
+    newer_peer.send("basic.ack", 1, False)
+    newer.wait_for_confirms(timeout=PATIENCE)
+    assert len(said) == 5
+    assert all("the books of confirms" in text for text in said)
+    newer_peer.expect_content("basic.publish", message=({}, b"next"))
+    assert newer.basic_publish(amqp91.Message(b"next")) == 2
+    assert list(newer.unconfirmed) == [2]
+
+
+def test_closing_in_the_middle_of_the_end(
+    newer_peer: Peer, newer_conn: amqp91.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that sends heartbeats is told once: the Event that tells it cannot be set in the middle of that."""
+    newer_conn._link.start_heartbeats(60)
+    beats, ended = newer_conn._link._beats, []
+    assert beats is not None
+    stop = beats.stop
+
+    def interrupted() -> None:
+        ended.append(newer_conn.transport)
+        newer_conn._end("a signal handler closes it")
+        stop()
+
+    monkeypatch.setattr(beats, "stop", interrupted)
+    newer_peer.part()
+    newer_conn.close()
+    assert len(ended) == 1
 
 
 def test_an_exception_in_the_middle_of_a_counted_publish(
