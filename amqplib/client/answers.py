@@ -22,7 +22,7 @@ _VERSIONS = {
     b"\x03\x01\x00\x00": "AMQP 1.0 with SASL",
 }
 
-#: How others begin: an HTTP server, an SSH server, a server of mail or files; records of TLS (an alert, a handshake).
+#: How others begin: an HTTP server, an SSH server, a server of mail or files; an alert of TLS.
 _OTHERS = (
     (b"HTTP/", "an HTTP server answered; RabbitMQ's management listens on 15672, AMQP on %d" % DEFAULT_PORT),
     (b"SSH-", "an SSH server answered: check the port; AMQP's is %d" % DEFAULT_PORT),

@@ -62,6 +62,7 @@ class Connection(Handshake):
     login_response: bytes, sent as they are; or a function, called with None for the first response and with the
         bytes of each challenge (connection.secure), that returns bytes.
     virtual_host: RabbitMQ's first one is '/'.
+    locale: the language of the server's texts, one of its `locales`; RabbitMQ has en_US only.
     client_properties: a dict shown in the broker's list of connections; merged over our own.
     ssl: True for TLS, verified against the system's trust store; or an ssl.SSLContext, or a dict with ca_certs,
         certfile, keyfile, password, cert_reqs, ssl_version, ciphers, server_hostname, context (see
@@ -70,10 +71,12 @@ class Connection(Handshake):
     connect_timeout: seconds for everything up to the open virtual host; None waits as long as the system does.
     credentials: a function without arguments that returns (userid, password), asked before each login.
     protocol: '0-8' or '0-9-1' to speak only that; otherwise what the broker understands.
-    heartbeat: seconds between heartbeats, at most what the server proposes; 0 for none.
+    heartbeat: seconds between heartbeats, at most what the server proposes; 0 for none. None is 0, and in client_0_9_1
+        what the server proposes.
     frame_max: octets of the largest frame to agree to; None for at most 131072. At least 4096, and 8192 with
         RabbitMQ 4.1 and later. A server may propose less, and then that holds.
-    body_max: octets of the longest body to take; a longer one ends the connection before memory is taken for it.
+    body_max: octets of the longest body to take, 128 MB unless given; a longer one ends the connection before memory is
+        taken for it.
     channel_max: most channels to agree to; None for 65535. A server may propose less.
     reply_timeout: seconds that a call waits for its reply; None waits for ever.
     write_timeout: seconds that the system may take no data, because the peer reads none; None waits for ever.
@@ -260,9 +263,10 @@ class Connection(Handshake):
             self._link.notices.append(self.on_unblocked)
 
     def update_secret(self, new_secret: Union[str, bytes, None] = None, reason: str = "") -> None:
-        """Give the server a new password or token for this connection, before the old one expires. Only in 0-9-1.
+        """Give the server a new password or token (str or bytes) for this connection, before the old one expires.
 
-        Without one, the `credentials` of the connection are asked for it.
+        Without one, the `credentials` of the connection are asked for it; ValueError where there are none. reason: for
+        the server's log. DialectError in 0-8, AMQPConnectionException when the server refuses it.
         """
         new_secret = self._login.secret() if new_secret is None else hide(new_secret)
         self._call("connection.update_secret", new_secret, reason)

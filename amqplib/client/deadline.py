@@ -17,7 +17,7 @@ class Deadline:
     """A moment on the monotonic clock; with None seconds it never comes.
 
     A `patient` one is for something that the broker owes, and is put off while it blocks the connection: see
-    Patience.put_off(). Others hold whatever happens.
+    Patience.put_off(). Others hold whatever happens. ValueError for what is neither a number nor None.
     """
 
     __slots__ = ("_end", "began", "patient", "seconds")
@@ -39,7 +39,7 @@ class Deadline:
         return self
 
     def later(self, seconds: float) -> Deadline:
-        """This one, put off."""
+        """Another one, so much later than this; it is not patient any more, for it has been put off."""
         deadline = Deadline(self.seconds)
         deadline.began = self.began
         deadline._end = None if self._end is None else self._end + seconds

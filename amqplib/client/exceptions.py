@@ -13,6 +13,7 @@
       UnconfirmedError                 the server did not confirm messages; it holds them
         ConfirmTimeoutError              ... in time; an AMQPTimeoutError as well
     AMQPTimeoutError                 time is up; a TimeoutError and a socket.timeout
+      ConnectionBlockedError           ... because the broker takes no publishes for the time being
     ValueError                       what was asked for cannot be sent; nothing was, and all stays usable
 
 `except (AMQPConnectionException, OSError)` therefore holds for every way in which a connection ends.

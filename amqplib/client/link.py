@@ -53,7 +53,7 @@ _NOW = Deadline(0)
 
 
 class Link(Reading):
-    """Transport, receiver and sender of one connection, and the locks around them."""
+    """The whole of it: what Routes and Reading are, and writing."""
 
     def send(self, channel: int, method: Method, args: Tuple[Any, ...], deadline: Deadline = NEVER) -> None:
         """Send a method; every byte is with the system when this returns."""

@@ -36,9 +36,11 @@ __all__ = ["RETURN", "SETTLING", "Publishing"]
 _ACK, _NACK = sig_of("basic.ack"), sig_of("basic.nack")
 RETURN = sig_of("basic.return")
 
+#: What the server says of publishes in confirm mode.
+SETTLING = (_ACK, _NACK)
+
 #: Octets that batch() gathers before it sends them.
 _BATCH = 65536
-SETTLING = (_ACK, _NACK)
 
 
 class Publishing(ChannelMethods):
@@ -450,8 +452,9 @@ class Publishing(ChannelMethods):
     ) -> int:
         """Publish one message and wait until the server has confirmed it; its delivery tag.
 
-        Raises as wait_for_confirms() does, for this message only; `timeout` is for all of it. Selects confirm mode
-        first if need be.
+        Raises as wait_for_confirms() does, for this message only. `timeout`, in seconds, is for all of it; without one
+        it waits for the connection's reply_timeout, and for blocked_timeout before that. Selects confirm mode first if
+        need be.
         """
         if not isinstance(msg, GenericContent):
             raise ValueError("msg: %r is not a Message" % type(msg).__name__)

@@ -81,7 +81,8 @@ class Failure(NamedTuple):
 
 
 class Routes:
-    """Transport, receiver and sender of one connection, and the locks around them."""
+    """The part of Link that is not reading or writing: transport, receiver and sender of one connection, and the locks
+    around them."""
 
     # what sending needs, for the reason that AbstractChannel has
     __slots__ = (

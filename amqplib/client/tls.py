@@ -23,7 +23,9 @@ from .transport import Data, Piece, Transport, Wait
 
 __all__ = ["TLSTransport"]
 
+#: Octets asked of the session at a time.
 _RECORDS = 65536
+
 #: Octets that are encrypted and sent at once: benchmarks/experiments/tls_sizes.py.
 _PORTION = 65536
 

@@ -99,10 +99,12 @@ def not_tls(data: bytes, exc: BaseException) -> str:
 # Once a check has failed, the ssl module does not give away the certificate. So it is fetched by another connection,
 # which sends nothing. What it says is for the error's text only.
 
+#: Seconds for that, and no longer than the connection has.
 _PATIENCE = 10.0
 _SUBJECT_ALT_NAME = b"\x06\x03\x55\x1d\x11"  # 2.5.29.17, RFC 5280, section 4.2.1.6
 _COMMON_NAME = b"\x06\x03\x55\x04\x03"  # 2.5.4.3, of the issuer and then of the subject
 _DNS_NAME, _IP_ADDRESS = 0x82, 0x87
+#: Names that an error shows.
 _MOST = 10
 
 

@@ -1,7 +1,9 @@
 """Whole methods of any channel, for programs that have a loop of their own over a connection:
 
-channel_number, method_sig, args, content = conn.method_reader.read_method()
-conn.channels[channel_number].dispatch_method(method_sig, args, content)
+    channel_number, method_sig, args, content = conn.method_reader.read_method()
+    conn.channels[channel_number].dispatch_method(method_sig, args, content)
+
+Other programs have Connection.drain_events(), which does both.
 """
 
 from __future__ import annotations

@@ -5,7 +5,9 @@
     tables     field tables and their value types
     frames     bytes of frames
     content    properties; assembly of header and body frames
+    hot        the same for what comes most, faster
     protocol   bytes in -> methods out, methods in -> bytes out
+    server     the server's end of that
     errors     LocalError (ours), PeerError (theirs)
 
 Nothing in this package may import socket, ssl, select, threading or time, nor anything from the rest of

@@ -219,6 +219,7 @@ class DeliveryReader:
             _END_AND_BODY.unpack_from,
         )
         heads, routes, known = self._heads, self._routes, self._properties
+        # the numbers of `frames` and `content` are written out below: names would be looked up for every delivery
         method, make_content, append = self._method, self._make_content, events.append
         done = offset
         try:

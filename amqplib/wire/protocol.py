@@ -32,13 +32,12 @@ _PROTOCOL_HEADER_SIZE = 8
 #: Methods and properties up to this size take the short way out, and bodies while nothing is known of frame_max.
 _SMALL = 4000
 
-
 #: Octets of a body frame that have to be there for it to be taken in parts.
 _PART = 32
 
 
 class RunReader(Protocol):
-    """Reads runs of the content that comes most, the short way: see hot."""
+    """Reads whole contents of one method the short way, as many as follow each other: hot.DeliveryReader and others."""
 
     #: How many of the contents have had no body frame. Whoever counts frames puts it back.
     empty: int
