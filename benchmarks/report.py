@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, Optional, Sequence
 
 from benchmarks.measure import Results
 from benchmarks.work import FLOOR, OURS, PEERS, REFERENCE, Row
@@ -85,7 +85,3 @@ def verdict(row: Row, results: Results) -> str:
 
 def _line(title: str, cells: Sequence[str]) -> str:
     return (title.ljust(_TITLE) + "".join(cell.rjust(10) for cell in cells)).rstrip()
-
-
-def missed(rows: Sequence[Row], results: Results) -> List[Row]:
-    return [row for row in rows if verdict(row, results) == "missed"]

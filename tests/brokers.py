@@ -4,7 +4,6 @@
         node = nodes.start(install("bookworm"))           # ready: it answers AMQP on node.port
         node.ctl("set_vm_memory_high_watermark", "0.0")   # connection.blocked
         node.kill(); node.run(); node.wait_ready()        # a crash, and a restart on the same data and port
-        trio = nodes.cluster(3, install("trixie"))
 
 As a program it runs a command against a node that exists only for as long as the command does:
 
@@ -159,30 +158,13 @@ class Nodes:
         conf: str = "",
         tls: bool = False,
         plugins: Sequence[str] = (),
-        wait: bool = True,
     ) -> Node:
-        """A new node of the RabbitMQ in `install`, with these lines in its rabbitmq.conf. Without `wait` its
-        wait_ready() is still to be called: so several can start at once."""
+        """A new node of the RabbitMQ in `install`, with these lines in its rabbitmq.conf; it answers."""
         node = Node(self, install or any_install(), conf, tls, plugins)
         self.nodes.append(node)
         node.run()
-        if wait:
-            node.wait_ready()
+        node.wait_ready()
         return node
-
-    def cluster(
-        self, size: int, install: Optional[Path] = None, conf: str = "", tls: bool = False, plugins: Sequence[str] = ()
-    ) -> List[Node]:
-        """The first node is up before the others are told of it: nodes started all at once race for who forms the
-        cluster, which takes longer."""
-        first = self.start(install, conf, tls, plugins)
-        conf += "\ncluster_formation.peer_discovery_backend = classic_config\n"
-        conf += "cluster_formation.classic_config.nodes.1 = %s\n" % first.name
-        others = [self.start(install, conf, tls, plugins, wait=False) for _ in range(size - 1)]
-        for node in others:
-            node.wait_ready()
-        first.ctl("await_online_nodes", str(size), "--timeout", "60")
-        return [first, *others]
 
     def certificates(self, openssl: str) -> Path:
         """The directory with what certificates.py makes."""
@@ -304,18 +286,18 @@ class Node:
                 raise self._error("does not answer on port %d after %g s" % (self.port, timeout))
             time.sleep(0.05)
 
-    def ctl(self, *arguments: str, tool: str = "rabbitmqctl", timeout: float = 120) -> str:
-        """What rabbitmqctl (or another tool beside it) prints."""
-        command = [str(self._sbin / tool), "-q", "-n", self.name, *arguments]
+    def ctl(self, *arguments: str, timeout: float = 120) -> str:
+        """What rabbitmqctl prints."""
+        command = [str(self._sbin / "rabbitmqctl"), "-q", "-n", self.name, *arguments]
         with self._nodes._spawn(command, self.directory, self._environment(), subprocess.PIPE) as process:
             try:
                 output = process.communicate(timeout=timeout)[0].decode(errors="replace")
             except subprocess.TimeoutExpired:
-                raise self._error("%s %s took over %g s" % (tool, " ".join(arguments), timeout)) from None
+                raise self._error("rabbitmqctl %s took over %g s" % (" ".join(arguments), timeout)) from None
             finally:
                 self._nodes._end(process)
         if process.returncode:
-            raise self._error("%s %s failed:\n%s" % (tool, " ".join(arguments), output))
+            raise self._error("rabbitmqctl %s failed:\n%s" % (" ".join(arguments), output))
         return output
 
     def log(self) -> str:

@@ -6,6 +6,7 @@ import time
 from types import TracebackType
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Type, TypeVar
 
+from ..wire.protocol import DEFAULT_MAX_BODY
 from .faults import Faults
 from .hub import Hub, Limits
 from .server import Server
@@ -70,7 +71,7 @@ class Broker:
         heartbeat: int = 60,
         frame_max: int = 131072,
         channel_max: int = 2047,
-        max_body: int = 128 * 1024 * 1024,
+        max_body: int = DEFAULT_MAX_BODY,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._hub = Hub(

@@ -95,15 +95,12 @@ class Faults:
         self._hub = hub
         self._server = server
 
-    def _give(self, order: Callable[[], None]) -> None:
-        self._server.call(order)
-
     def _set(self, **orders: object) -> None:
         def give() -> None:
             for name, value in orders.items():
                 setattr(self._hub.orders, name, value)
 
-        self._give(give)
+        self._server.call(give)
 
     def clear(self) -> None:
         """No more faults: what was stalled goes on, and what was blocked is not any more."""
@@ -118,7 +115,7 @@ class Faults:
                 if not flow:
                     session.flow(True)
 
-        self._give(give)
+        self._server.call(give)
 
     # --- the network
 
@@ -147,7 +144,7 @@ class Faults:
                 self._hub.orders.cut = lambda: Cut(after_frames, after_octets, received, reset)
                 self._server.cut_anew()
 
-        self._give(give)
+        self._server.call(give)
 
     def stall(self) -> None:
         """Nothing is read and nothing sent, though the system takes new connections: a broker that hangs."""
@@ -156,7 +153,7 @@ class Faults:
             self._hub.orders.stalled = True
             self._server.watch_anew()
 
-        self._give(give)
+        self._server.call(give)
 
     def resume(self) -> None:
         """The end of stall()."""
@@ -165,7 +162,7 @@ class Faults:
             self._hub.orders.stalled = False
             self._server.resume()
 
-        self._give(give)
+        self._server.call(give)
 
     def split(self, octets: int, pause: float = 0.001) -> None:
         """Everything is sent in pieces of so many octets, with so many seconds between them."""
@@ -208,7 +205,7 @@ class Faults:
             for session in list(self._hub.sessions):
                 session.unblock()
 
-        self._give(give)
+        self._server.call(give)
 
     def close_connections(self, text: str = "a test says so") -> None:
         """The broker closes all connections, with 320 CONNECTION_FORCED."""
@@ -240,11 +237,11 @@ class Faults:
             for session in list(self._hub.sessions):
                 session.flow(active)
 
-        self._give(give)
+        self._server.call(give)
 
     def _each(self, order: Callable[[Session], None]) -> None:
         def give() -> None:
             for session in list(self._hub.sessions):
                 order(session)
 
-        self._give(give)
+        self._server.call(give)

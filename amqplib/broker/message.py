@@ -75,8 +75,6 @@ def dead_letter(
     values = dict(message.properties.values)
     headers = dict(message.headers)
     earlier = headers.get("x-death")
-    if not isinstance(earlier, list):
-        earlier = []
     deaths: List[Dict[str, Any]] = (
         [one for one in earlier if isinstance(one, dict)] if isinstance(earlier, list) else []
     )

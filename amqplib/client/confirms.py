@@ -96,10 +96,11 @@ class _Alike:
 
 
 class Confirms:
-    """The books of one channel; `window` is the number of unconfirmed publishes at which publishing has to wait."""
+    """The books of one channel."""
 
-    def __init__(self, window: Optional[int] = None) -> None:
-        self.window = window
+    def __init__(self) -> None:
+        #: The number of unconfirmed publishes at which publishing has to wait; None for no limit.
+        self.window: Optional[int] = None
         self._books = threading.RLock()
         self._keeper: Optional[int] = None  # the thread that is in the middle of an entry, by threading.get_ident()
         self._next_tag = 1

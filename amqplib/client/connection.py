@@ -26,10 +26,11 @@ from .computed import computed
 from .deadline import Deadline
 from .exceptions import AMQPConnectionException, AMQPTimeoutError, ConnectionLostError, NestedCallError
 from .handshake import Handshake
-from .link import Failure, Link
+from .link import AT_ONCE, Link
 from .logger import LOGGER
 from .login import Credentials, Login, Responder
 from .patience import Patience
+from .routes import Failure
 from .secret import hide, hide_in
 from .stats import Stats
 from .url import parse_target
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 __all__ = ["Connection"]
-
-#: Seconds for the system to take our agreement to the end.
-_AT_ONCE = 0.1
 
 _BLOCKED, _UNBLOCKED = sig_of("connection.blocked"), sig_of("connection.unblocked")
 _CLOSE, _CLOSE_OK = sig_of("connection.close"), sig_of("connection.close_ok")
@@ -236,7 +234,7 @@ class Connection(Handshake):
         """The server closes the connection: agree, and let everybody know why."""
         failure = self._told(args)
         try:
-            self._link.send(0, self._method("connection.close_ok"), (), Deadline(_AT_ONCE))
+            self._link.send(0, self._method("connection.close_ok"), (), Deadline(AT_ONCE))
         except (AMQPTimeoutError, ConnectionLostError, NestedCallError) as exc:
             LOGGER.debug("%s: closed by the server, then %s", self._where(), exc)
         self._link.failure = failure  # the server's words, whatever became of the answer to them

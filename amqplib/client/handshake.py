@@ -34,12 +34,12 @@ from .exceptions import (
     TLSError,
 )
 from .exposure import warn_of_exposure
-from .link import Failure, Link
+from .link import Link
 from .logger import LOGGER
 from .login import Login
 from .message import Message
 from .patience import Patience
-from .routes import Item
+from .routes import Failure, Item
 from .secret import hide_made_of
 from .transport import Transport, open_transport
 

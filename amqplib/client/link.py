@@ -44,10 +44,10 @@ from .reading import LOOK_EVERY, Reading
 from .routes import Failure, Route
 from .transport import Data, Wait
 
-__all__ = ["Failure", "Link"]
+__all__ = ["AT_ONCE", "Link"]
 
 #: Seconds for the system to take what nobody has the time to wait for.
-_AT_ONCE = 0.1
+AT_ONCE = 0.1
 
 _NOW = Deadline(0)
 
@@ -62,7 +62,7 @@ class Link(Reading):
     def send_last(self, data: bytes, route: Route) -> None:
         """Send the last frame of a route, if the system takes it at once; else it goes before the next write."""
         try:
-            self.send_raw(data, route, True, Deadline(_AT_ONCE))
+            self.send_raw(data, route, True, Deadline(AT_ONCE))
         except (AMQPTimeoutError, NestedCallError):
             self._owed.append((data, route))
 
@@ -207,7 +207,7 @@ class Link(Reading):
             class_id, method_id = self.dialect.ids(error.sig)
             # it is over either way, and for this reason
             with suppress(AMQPTimeoutError, ConnectionLostError, NestedCallError):
-                self.send(0, close, (error.reply_code, str(error)[:120], class_id, method_id), Deadline(_AT_ONCE))
+                self.send(0, close, (error.reply_code, str(error)[:120], class_id, method_id), Deadline(AT_ONCE))
             kind: Type[ConnectionLostError] = ConnectionLostError
             number = None
             text = "the peer broke the protocol: %s" % error

@@ -288,7 +288,7 @@ class Publishing(ChannelMethods):
         self._request("confirm.select", nowait, nowait)
         self._on_ack, self._on_nack = on_ack, on_nack
         if self._confirms is None:
-            self._confirms = Confirms(window)
+            self._confirms = Confirms()
         self._confirms.window = window
 
     def _sent(self, exchange: str, routing_key: str, body: bytes, properties: Dict[str, Any]) -> Sent:

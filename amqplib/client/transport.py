@@ -216,7 +216,7 @@ class Transport:
         if not isinstance(data, bytes):
             return self._write_pieces(data, wait)
         try:
-            sent = self._at_once(self.sock.send, data) if self._cooperative else self.sock.send(data, _DONT_WAIT)
+            sent = self._at_once(data) if self._cooperative else self.sock.send(data, _DONT_WAIT)
         except OSError as exc:
             sent = self._none_sent(exc, 0)
         size = len(data)
@@ -251,20 +251,20 @@ class Transport:
 
     def _send_some(self, left: Deque[Piece]) -> int:
         if self._cooperative:
-            return self._at_once(self.sock.send, left[0])
+            return self._at_once(left[0])
         if self.sock.gettimeout() is not None and not self._ready(0, writing=True)[1]:
             return 0  # the system would wait, whatever the flags say, and nobody would read meanwhile
         if len(left) == 1:
             return self.sock.send(left[0], _DONT_WAIT)
         return self.sock.sendmsg(list(islice(left, _PIECES)), [], _DONT_WAIT)
 
-    def _at_once(self, send: Callable[[Any], int], data: Any) -> int:
-        """Without the waiting of a cooperative socket: waiting to write is done in one place."""
+    def _at_once(self, data: Piece) -> int:
+        """Send without the waiting of a cooperative socket: waiting to write is done in one place."""
         own = self.sock.gettimeout()
         if own is None:
             self.sock.settimeout(0)
         try:
-            return send(data)
+            return self.sock.send(data)
         finally:
             self.sock.settimeout(own)
 

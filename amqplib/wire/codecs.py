@@ -120,8 +120,8 @@ FIELD_CODECS.update((name, _number(code)) for name, code in _FIXED.items())
 
 
 def _runs(fields: Fields) -> List[Tuple[str, List[str]]]:
-    """(type, names) in the order of the fields: up to 8 bits that follow each other are one, as they share an octet; any
-    other field is one of its own."""
+    """(type, names) in the order of the fields: up to 8 bits that follow each other are one, as they share an octet;
+    any other field is one of its own."""
     runs: List[Tuple[str, List[str]]] = []
     for name, kind in fields:
         last, names = runs[-1] if runs else ("", [])

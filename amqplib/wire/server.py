@@ -29,7 +29,6 @@ _END_AND_HEADER = struct.Struct(">BBHLHHQ")
 _METHOD_FRAME = struct.Struct(">BHLL")
 _END = bytes((frames.END,))
 
-
 #: Entries of a memory before it is emptied and begun again, and the longest bytes that are worth an entry.
 _BOUND = 512
 _LONG = 256
@@ -56,11 +55,11 @@ class Properties:
         return cls(content.BASIC.encode(values), values, ())
 
 
-def _read_properties(buf: bytes, offset: int, end: int, reading: Reading) -> Properties:
-    values = content.BASIC.decode(buf, offset, end, reading)
+def _properties(raw: bytes, values: Dict[str, Any], reading: Reading) -> Properties:
+    """The list that was just read: what could not be is still noted."""
     undecoded = tuple(reading.undecoded)
     reading.undecoded.clear()
-    return Properties(buf[offset:end], values, undecoded)
+    return Properties(raw, values, undecoded)
 
 
 class _Assembly(content.Assembly):
@@ -70,9 +69,7 @@ class _Assembly(content.Assembly):
 
     def header(self, buf: bytes, offset: int, end: int, max_body: int, reading: Reading) -> bool:
         whole = super().header(buf, offset, end, max_body, reading)
-        undecoded = tuple(reading.undecoded)
-        reading.undecoded.clear()
-        self.properties = Properties(buf[offset + _HEADER_SIZE : end], self.properties, undecoded)
+        self.properties = _properties(buf[offset + _HEADER_SIZE : end], self.properties, reading)
         return whole
 
 
@@ -155,7 +152,8 @@ class PublishReader:
                 raw = buf[start:end]
                 properties = known_properties.get(raw)
                 if properties is None:
-                    properties = _remember(known_properties, raw, _read_properties(raw, 0, len(raw), reading))
+                    values = content.BASIC.decode(raw, 0, len(raw), reading)
+                    properties = _remember(known_properties, raw, _properties(raw, values, reading))
                 append((channel, method, args, make_content(properties, buf[first:stop])))
                 if first == stop:
                     self.empty += 1

@@ -187,7 +187,7 @@ MANY = 100_000
 )
 def test_books_of_a_hundred_thousand(order: str, alike: bool) -> None:
     """A second or less, where anything quadratic takes minutes."""
-    confirms = Confirms(window=MANY)
+    confirms = Confirms()
     looks = [Sent("", "q", b"%d" % (0 if alike else number), b"") for number in range(MANY)]
     began = time.process_time()
     for each in looks:
@@ -233,7 +233,8 @@ def test_a_fork_while_another_thread_is_at_the_books() -> None:
 
 @pytest.mark.parametrize(("window", "outstanding", "full"), [(None, 100, False), (2, 1, False), (2, 2, True)])
 def test_window(window: Optional[int], outstanding: int, full: bool) -> None:
-    confirms = Confirms(window)
+    confirms = Confirms()
+    confirms.window = window
     for _ in range(outstanding):
         confirms.sent(Message("x"))
     assert confirms.full() is full

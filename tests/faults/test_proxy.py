@@ -5,13 +5,11 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import closing, suppress
-from typing import Iterator, List, Tuple
+from typing import Iterator, List
 
 import pytest
 
 from .proxy import Door, Fault, Proxy
-
-Ends = Tuple[Proxy, "Servers"]
 
 
 class Servers:
