@@ -62,6 +62,25 @@ def test_bytes_of_bindings_nack_and_confirm(newer_peer: Peer, newer: amqp.Channe
     newer.confirm_select()
 
 
+def test_arguments_that_are_seldom_given(newer_peer: Peer, newer: amqp.Channel) -> None:
+    for call in (newer.exchange_bind, newer.exchange_unbind):
+        newer_peer.expect(call.__name__.replace("_", "."), 9, "d", "s", "k", True, {"a": 1})
+        call("d", "s", "k", nowait=True, arguments={"a": 1}, ticket=9)
+    newer_peer.answer("confirm.select", "confirm.select_ok")
+    newer_peer.expect_content("basic.publish", 9, "x", "k", False, True, message=({}, b"m"))
+    newer_peer.send("basic.ack", 1, False)
+    assert newer.basic_publish_confirm(amqp.Message(b"m"), "x", "k", immediate=True, ticket=9) == 1
+    newer_peer.expect("basic.consume", 0, "q", "", False, False, True, False, {})
+    newer_peer.send("basic.consume_ok", "ctag")
+    deliver(newer_peer, 1)
+    newer_peer.expect("basic.nack", 1, True, True)
+    cancelled(newer_peer)
+    for msg in newer.consume("q", exclusive=True, timeout=PATIENCE):
+        msg.nack(multiple=True)
+        break
+    gc.collect()
+
+
 # --- consume()
 
 
