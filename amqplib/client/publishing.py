@@ -95,8 +95,7 @@ class Publishing(ChannelMethods):
     # --- in
 
     def _notify(self, item: Item) -> None:
-        """Something that has been entered where it belongs on its arrival: wait() is content with it as its one method
-        when it has nothing else."""
+        """A confirm, entered in the books as it arrived: if there is nothing else, it is the one method of a wait()."""
         if (self._waiting or self._link.raw_arguments) and not self.method_queue:
             self._enqueue(item)
 
