@@ -9,11 +9,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from contextlib import contextmanager, suppress
-from typing import Any, Callable, ClassVar, Deque, Dict, Iterator, List, Optional, Tuple
+from contextlib import suppress
+from typing import Any, Callable, ClassVar, Deque, Dict, List, Optional, Tuple
 
 from ..wire.spec import Sig, sig_of
-from .channel_methods import ChannelMethods
+from .batching import Batching
 from .computed import computed
 from .confirms import Confirms, Sent, Settled, Unsafe
 from .deadline import NEVER, Deadline, take_lock
@@ -39,24 +39,12 @@ RETURN = sig_of("basic.return")
 #: What the server says of publishes in confirm mode.
 SETTLING = (_ACK, _NACK)
 
-#: Octets that batch() gathers before it sends them.
-_BATCH = 65536
 
-
-class Publishing(ChannelMethods):
+class Publishing(Batching):
     """The part of Channel that publishes."""
 
     # see AbstractChannel
-    __slots__ = (
-        "_confirms",
-        "_counting",
-        "_flush_begun",
-        "_flushing",
-        "_gathered",
-        "_gathered_size",
-        "_noted",
-        "_publishing",
-    )
+    __slots__ = ("_confirms", "_counting", "_noted", "_publishing")
 
     _close_answered: bool
 
@@ -74,19 +62,14 @@ class Publishing(ChannelMethods):
         # functions to call for what was settled, and the item in the queue of methods that stands for them
         self._to_tell: Deque[Tuple[Callable[[int, GenericContent], Any], Deque[Settled]]] = deque()
         self._reminder: Optional[Item] = None
-        # frames gathered by batch(), None outside of it; and what keeps two threads from sending them in disorder
-        self._gathered: Optional[Deque[bytes]] = None
-        self._gathered_size = 0
-        self._flushing = threading.RLock()
-        self._flush_begun = False
         # in confirm mode, so that tags are counted in the order of sending; and is one between the two?
         self._publishing = threading.RLock()
         self._counting = False
 
     def _forked(self) -> None:
         super()._forked()
-        self._flushing, self._publishing = threading.RLock(), threading.RLock()
-        self._flush_begun = self._counting = False
+        self._publishing = threading.RLock()
+        self._counting = False
         if self._confirms:
             self._confirms.forked()
         returned, self.returned_messages = self.returned_messages, queue.Queue()
@@ -184,80 +167,6 @@ class Publishing(ChannelMethods):
     def _count_frames(self, frames: Data) -> None:
         """Of a message that has not one frame with a body, as is thought when messages are counted."""
         self._link.frames_out += -1 if isinstance(frames, bytes) else (len(frames) - 1) // 3 - 1
-
-    # --- batches
-
-    @contextmanager
-    def batch(self) -> Iterator[None]:
-        """Inside this with-statement, publishes and acknowledgements of this channel are gathered.
-
-        They leave in pieces of about 64 KB, before anything on this connection waits or this channel sends something
-        else, and at the end of the block. That takes a fraction of the time of sending them one by one. Outside of it
-        everything has left when the call returns; inside, what has not left yet is lost if the program dies.
-        """
-        if self._gathered is not None:  # within another one: that sends
-            yield
-            return
-        self._gathered, self._gathered_size = deque(), 0
-        self._link.batches.append(self)
-        try:
-            yield
-        finally:
-            try:
-                self._flush()
-                if self._gathered:  # the channel is closed, which is why these have not left: say so
-                    self._check_open()
-                    if self._said_last:
-                        self._too_late()
-            except AMQPTimeoutError as exc:
-                # they will never leave, and in confirm mode they have been counted
-                self._abandon("%s came while a batch was being sent" % type(exc).__name__)
-                raise
-            finally:
-                self._gathered = None
-                self._link.batches.remove(self)
-
-    def _emit(self, frame: bytes) -> None:
-        if self._gathered is None:
-            self._link.send_raw(frame, self)
-        else:
-            self._gather(self._gathered, frame)
-
-    def _gather(self, gathered: Deque[bytes], frames: Data, deadline: Deadline = NEVER) -> None:
-        """Inside batch()."""
-        if type(frames) is not bytes:  # of a body that is longer than all that is gathered
-            self._flush(deadline)
-            self._link.send_raw(frames, self, deadline=deadline)
-            return
-        gathered.append(frames)
-        self._gathered_size += len(frames)
-        if self._gathered_size >= _BATCH:
-            with suppress(AMQPTimeoutError):  # the program's own, on the socket: they stay gathered
-                self._flush()
-
-    def _flush(self, deadline: Deadline = NEVER) -> None:
-        gathered = self._gathered
-        if not gathered or not self.is_open:
-            return
-        with self._flushing:
-            if self._flush_begun:
-                raise self._link._nested("sending a batch")
-            self._flush_begun = True
-            pieces: List[bytes] = []
-            try:
-                self._gathered_size = 0
-                with suppress(IndexError):  # until it is empty; other threads may append meanwhile
-                    pieces.extend(iter(gathered.popleft, None))
-                self._link.send_raw(b"".join(pieces), self, deadline=deadline)
-                self._link.frames_out += len(pieces) - 1
-            except (AMQPTimeoutError, NestedCallError, ChannelClosedError):
-                gathered.extendleft(reversed(pieces))  # nothing went
-                raise
-            except BaseException as exc:  # Ctrl-C: did they go?
-                self._abandon("%s came while a batch was being sent" % type(exc).__name__)
-                raise
-            finally:
-                self._flush_begun = False
 
     # --- publisher confirms (class confirm, 0-9-1; https://www.rabbitmq.com/docs/confirms)
 
