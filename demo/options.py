@@ -8,19 +8,24 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
 
-def connection_options() -> argparse.ArgumentParser:
-    """A parser, to be the parent of others, that knows how to say where the broker is and who we are."""
+def connection_options(own_broker: bool = False) -> argparse.ArgumentParser:
+    """A parser, to be the parent of others, that knows how to say where the broker is and who we are.
+
+    own_broker: without a host, the program brings its own.
+    """
     p = argparse.ArgumentParser(add_help=False)
-    p.add_argument("--host", default="localhost", help="AMQP server: NAME, NAME:PORT or a URL (default: %(default)s)")
+    host = None if own_broker else "localhost"
+    text = "AMQP server: NAME, NAME:PORT or a URL (default: %s)"
+    p.add_argument("--host", default=host, help=text % (host or "one in this process"))
     p.add_argument("-u", "--userid", default="guest", help="userid to log in as (default: %(default)s)")
     p.add_argument("-p", "--password", default="guest", help="password to log in with (default: %(default)s)")
     p.add_argument("--ssl", action="store_true", help="use TLS")
     return p
 
 
-def parser(description: str) -> argparse.ArgumentParser:
+def parser(description: str, own_broker: bool = False) -> argparse.ArgumentParser:
     """A parser that knows these."""
-    return argparse.ArgumentParser(description=description, parents=[connection_options()])
+    return argparse.ArgumentParser(description=description, parents=[connection_options(own_broker)])
 
 
 def number(text: str) -> int:

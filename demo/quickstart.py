@@ -39,9 +39,8 @@ def there_and_back(login: Dict[str, Any]) -> None:
 
 def main() -> int:
     """See the head of this file."""
-    options = parser("Send a message and receive it, through a broker in this process or with --host through another.")
-    options.set_defaults(host=None)
-    given = options.parse_args()
+    text = "Send a message and receive it, through a broker in this process or with --host through another."
+    given = parser(text, own_broker=True).parse_args()
     login = connection_arguments(given)
     if given.host:
         there_and_back(login)

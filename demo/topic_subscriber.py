@@ -18,7 +18,7 @@ from demo.options import connection_arguments, number, parser, run
 def main() -> None:
     """Print what comes until --count messages have, or none for --idle seconds."""
     p = parser("Print the messages of a topic exchange whose routing keys match.")
-    p.add_argument("patterns", nargs="+", metavar="PATTERN", help="such as 'clock.*.monday' or 'orders.#'")
+    p.add_argument("patterns", nargs="+", metavar="PATTERN", help="such as '*.*.*.*.*.30' or 'orders.#'")
     p.add_argument("--exchange", default="clock", help="(default: %(default)s)")
     p.add_argument("--count", type=number, default=0, metavar="N", help="end after N messages (default: never)")
     p.add_argument("--idle", type=float, default=None, metavar="SECONDS", help="end after so long without a message")

@@ -2,7 +2,7 @@
 
     AMQPException                    what the protocol reports: code, text, method
       AMQPConnectionException          the connection is over: the server closed it
-        ConnectionLostError              ... or it was lost, refused or never made; an OSError too, with errno
+        ConnectionLostError              ... or it was lost, refused or never made; a ConnectionError too, with errno
           ProtocolVersionError             ... because the server speaks another version of AMQP
           TLSError                         ... because TLS failed: a certificate, a version
           AuthenticationError              ... because the login was refused (403)
@@ -110,7 +110,7 @@ class AMQPChannelException(AMQPException):
     """The channel is over; the connection and its other channels are not."""
 
 
-class ConnectionLostError(AMQPConnectionException, OSError):
+class ConnectionLostError(AMQPConnectionException, ConnectionError):
     """The connection could not be made, was lost, or is closed already. `errno` is the system's, if there is one."""
 
     def __init__(

@@ -92,7 +92,7 @@ class Message(GenericContent):
     `delivery_info` is empty until the message was received. Two messages are equal when body and properties are.
     """
 
-    PROPERTIES: ClassVar[Properties] = content.BASIC.fields
+    PROPERTIES: ClassVar[Properties] = list(content.BASIC.fields)
 
     delivery_info: Dict[str, Any]
 

@@ -131,6 +131,9 @@ class Transport:
     #: Is it secret, what goes over it?
     encrypted = False
 
+    #: Where programs of the days of ssl.wrap_socket() look first for the socket to set a timeout on.
+    sslobj: Any = None
+
     def __init__(self, sock: socket.socket, address: Address) -> None:
         self.sock = sock
         self.address = address

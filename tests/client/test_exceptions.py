@@ -16,7 +16,7 @@ HIERARCHY: List[Tuple[Type[BaseException], Tuple[type, ...]]] = [
     (amqp.AMQPException, (Exception,)),
     (amqp.AMQPConnectionException, (amqp.AMQPException,)),
     (amqp.AMQPChannelException, (amqp.AMQPException,)),
-    (amqp.ConnectionLostError, (amqp.AMQPConnectionException, OSError, IOError, socket.error)),
+    (amqp.ConnectionLostError, (amqp.AMQPConnectionException, OSError, IOError, socket.error, ConnectionError)),
     (amqp.AuthenticationError, (amqp.AMQPConnectionException, OSError)),
     (amqp.ChannelClosedError, (amqp.AMQPChannelException, AttributeError)),
     (amqp.AMQPTimeoutError, (socket.timeout, TimeoutError, OSError)),

@@ -52,6 +52,7 @@ def test_arguments() -> None:
 
 def test_properties_are_in_the_wires_order() -> None:
     assert [name for name, _ in amqp.Message.PROPERTIES] == list(PROPERTIES)
+    assert isinstance(amqp.Message.PROPERTIES, list)  # which subclasses add to
 
 
 def test_unknown_properties_are_dropped() -> None:

@@ -272,6 +272,8 @@ def test_pending_on_several_channels(peer: Peer, conn: amqp.Connection, ch: amqp
 def test_what_programs_do_with_the_socket(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> None:
     sock = sock_of(conn)
     assert isinstance(sock, socket.socket)
+    assert conn.transport
+    assert (conn.transport.sslobj or conn.transport.sock) is sock
     assert sock.fileno() >= 0
     assert sock.gettimeout() is None
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
