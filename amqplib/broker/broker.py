@@ -59,7 +59,8 @@ class Broker:
 
     host, port: where it listens; port 0 stands for a free one. users: names and passwords. vhosts: virtual hosts, which
     every user may use. heartbeat (seconds), frame_max (octets) and channel_max are what it proposes to clients, and
-    max_body (octets) is the longest message that it takes. log is called with a line about each connection.
+    max_body (octets) is the longest message that it takes. log is called with a line about each connection, in the
+    broker's thread: what asks the broker there is a RuntimeError.
     """
 
     def __init__(

@@ -74,6 +74,7 @@ class Server:
         #: It serves.
         self.running = False
         self._thread: Optional[threading.Thread] = None
+        self._serving: Optional[int] = None  # the thread that does, by threading.get_ident()
         self._number = 0
 
     # --- from other threads
@@ -100,6 +101,8 @@ class Server:
         """Have the server's thread do something; what it returns or raises."""
         if not self.running:
             raise RuntimeError("the broker does not run")
+        if threading.get_ident() == self._serving:
+            raise RuntimeError("the broker's own thread, which calls its log, would wait for itself here")
         done = threading.Event()
         results: List[T] = []
         errors: List[BaseException] = []
@@ -138,6 +141,7 @@ class Server:
 
     def _serve(self) -> None:
         hub, selector = self._hub, self._selector
+        self._serving = threading.get_ident()
         self._listen()
         selector.register(self._woken, selectors.EVENT_READ, self._wake)
         try:

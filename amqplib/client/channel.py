@@ -168,7 +168,7 @@ class Channel(Publishing):
         self._check_open(closing=False)
 
         counts_returned = allowed is None or RETURN in allowed
-        if self._noted and self.returned_messages.empty():
+        if self._noted and not self.returned_messages.queue:  # empty() would wait for a put() that a signal interrupted
             self._noted = 0  # the program has had them already
 
         def take() -> Optional[Item]:

@@ -150,6 +150,22 @@ def test_a_line_for_each_connection() -> None:
     assert "closed by the client" in lines[1]
 
 
+def test_a_log_that_asks_the_broker() -> None:
+    """It is called in the broker's own thread, which cannot wait for itself."""
+    said: List[str] = []
+
+    def log(line: str) -> None:
+        with pytest.raises(RuntimeError) as caught:
+            broker.queues()
+        said.append(str(caught.value))
+
+    with Broker(log=log) as broker, amqplib.client_0_9_1.Connection(broker.address, connect_timeout=10) as conn:
+        assert conn.channel().is_open
+        assert broker.queues() == {}
+    assert said
+    assert all("the broker's own thread" in text for text in said)
+
+
 def test_limits_are_proposed_to_clients() -> None:
     connection = amqplib.client_0_9_1.Connection
     with Broker(heartbeat=7, frame_max=8192, channel_max=5) as broker, connection(broker.address) as conn:

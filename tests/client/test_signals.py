@@ -171,6 +171,26 @@ def test_in_the_middle_of_taking_in(
     assert ch.is_open
 
 
+def test_waiting_in_the_middle_of_a_returned_message(
+    peer: Peer, ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    returned, said = ch.returned_messages, []
+    put = returned.put
+
+    def interrupted(item: Any) -> None:
+        monkeypatch.undo()
+        ch._noted = 1
+        with returned.mutex:  # as in the middle of put()
+            said.extend(everything_refused([ch.wait]))
+        put(item)
+
+    monkeypatch.setattr(returned, "put", interrupted)
+    peer.send_content("basic.return", 312, "NO_ROUTE", "", "nobody", message=({}, b"x"))
+    ch.wait(timeout=PATIENCE)
+    assert "in the middle of receiving" in said[0]
+    assert returned.get_nowait()[4].body == b"x"
+
+
 def test_publishing_in_the_middle_of_decrypting(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with TLSPeer(server_context(certificates)) as peer:
         peer.welcome()
