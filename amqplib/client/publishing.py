@@ -103,10 +103,12 @@ class Publishing(Batching):
             self._confirms.came_back(self._sent(exchange, routing_key, msg.body, msg.properties))
         if self.auto_decode:
             decode_body(msg)
-        self.returned_messages.put((reply_code, reply_text, exchange, routing_key, msg))
+        own_handler = self._METHOD_MAP.get(RETURN) is not Publishing._METHOD_MAP[RETURN]
+        if not own_handler:
+            self.returned_messages.put((reply_code, reply_text, exchange, routing_key, msg))
         if self._link.raw_arguments:
             self._enqueue((RETURN, self._link.raw_arguments(args), msg))
-        elif self.on_return:
+        elif self.on_return or own_handler:
             self._enqueue((RETURN, args, msg))
         elif self._waiting or (self._link.in_passing and not self._expected and not self._confirms):
             self._noted += 1  # a call that meets it does not leave it to wait()

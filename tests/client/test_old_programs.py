@@ -295,3 +295,20 @@ def test_a_channel_with_a_handler_of_its_own(peer: Peer, conn: amqp.Connection) 
     peer.send_content("basic.deliver", "tag", 7, False, "x", "k", message=({}, b"x"))
     assert ch.wait() == "handled"  # wait() returns what the handler returns
     assert seen == [(7, b"x")]
+
+
+def test_a_channel_with_a_handler_of_its_own_for_returned_messages(peer: Peer, conn: amqp.Connection) -> None:
+    seen: List[Any] = []
+
+    class Own(amqp.Channel):
+        def basic_return(self, args: Any, msg: amqp.Message) -> None:
+            seen.append((tuple(args), msg.body))
+
+    Own._METHOD_MAP = {**amqp.Channel._METHOD_MAP, (60, 50): Own.basic_return}
+    peer.open_channel()
+    ch = Own(conn)
+    peer.send_bytes(b"".join(content("basic.return", 312, "NO_ROUTE", "x", key, message=({}, b"b")) for key in "ab"))
+    ch.wait()
+    ch.wait()
+    assert seen == [((312, "NO_ROUTE", "x", key), b"b") for key in "ab"]
+    assert ch.returned_messages.empty()
