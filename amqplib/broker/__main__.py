@@ -21,12 +21,12 @@ _MOST = 65535
 def _credentials(text: str) -> Tuple[str, str]:
     name, colon, password = text.partition(":")
     if not name or not colon:
-        raise argparse.ArgumentTypeError("%r is not NAME:PASSWORD" % text)
+        raise argparse.ArgumentTypeError("it is NAME:PASSWORD")  # what was given may be a password, and is not shown
     return name, password
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal() or int(text) > _MOST:
+    if not (text.isascii() and text.isdecimal()) or int(text) > _MOST:
         raise argparse.ArgumentTypeError("%r is not a number from 0 to %d" % (text, _MOST))
     return int(text)
 
@@ -52,6 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _printable(text: str) -> str:
+    """In characters that the terminal has."""
+    encoding = sys.stdout.encoding or "ascii"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def main(arguments: Optional[List[str]] = None) -> int:
     """Serve until SIGINT or SIGTERM."""
     given = _parser().parse_args(arguments)
@@ -59,7 +65,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     def log(line: str) -> None:
         if given.verbose:
             try:
-                print("%s %s" % (time.strftime("%H:%M:%S"), line), flush=True)
+                print("%s %s" % (time.strftime("%H:%M:%S"), _printable(line)), flush=True)
             except BrokenPipeError:  # nobody reads it any more
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -1,7 +1,7 @@
 """The optional arguments of queues: which there are, what they may be, and whether two declarations agree.
 
 https://www.rabbitmq.com/docs/queues#optional-arguments; the words of the refusals are RabbitMQ's. An argument that is
-not in the table is kept and means nothing, as RabbitMQ has it.
+in no table is kept and means nothing, as RabbitMQ has it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any, Callable, Dict, Iterable, Mapping, Optional
 from .errors import ChannelRefusal
 
 __all__ = [
-    "EQUIVALENT",
     "QueueOptions",
     "check_binding_arguments",
     "check_equivalent",
@@ -22,6 +21,7 @@ __all__ = [
     "check_exchange_arguments",
     "check_queue_arguments",
     "consumer_priority",
+    "equivalent_arguments",
     "expiration",
     "type_name",
 ]
@@ -80,22 +80,59 @@ def _word(name: str) -> Callable[[Any], Optional[str]]:
     return check
 
 
-#: argument -> what is wrong with its value, None for nothing
+#: argument -> what is wrong with its value, None for nothing; in the order in which they are looked at
 _CHECKS: Dict[str, Callable[[Any], Optional[str]]] = {
+    "x-dead-letter-exchange": _of_type(str),
+    "x-queue-type": _word("x-queue-type"),
     "x-expires": _some_time,
     "x-message-ttl": _time,
+    "x-dead-letter-routing-key": _of_type(str),
     "x-max-length": _not_negative,
     "x-max-length-bytes": _not_negative,
     "x-max-priority": _priorities,
-    "x-dead-letter-exchange": _of_type(str),
-    "x-dead-letter-routing-key": _of_type(str),
+    "x-overflow": _word("x-overflow"),
+    "x-queue-mode": _word("x-queue-mode"),
+    "x-queue-version": _word("x-queue-version"),
     "x-single-active-consumer": _of_type(bool),
-    "x-delivery-limit": _not_negative,
-    **{name: _word(name) for name in _WORDS},
 }
 
-#: Arguments that only queues of the other type have.
-_NOT_FOR = {"classic": ("x-delivery-limit",), "quorum": ("x-max-priority", "x-queue-mode")}
+#: The arguments of each type of queue, in the order in which two declarations are compared.
+_ARGUMENTS = {
+    "classic": (
+        "x-expires",
+        "x-message-ttl",
+        "x-dead-letter-exchange",
+        "x-dead-letter-routing-key",
+        "x-max-length",
+        "x-max-length-bytes",
+        "x-max-priority",
+        "x-overflow",
+        "x-queue-mode",
+        "x-queue-version",
+        "x-single-active-consumer",
+        "x-queue-type",
+        "x-queue-master-locator",
+    ),
+    "quorum": (
+        "x-dead-letter-exchange",
+        "x-dead-letter-routing-key",
+        "x-dead-letter-strategy",
+        "x-expires",
+        "x-max-length",
+        "x-max-length-bytes",
+        "x-max-in-memory-length",
+        "x-max-in-memory-bytes",
+        "x-overflow",
+        "x-single-active-consumer",
+        "x-queue-type",
+        "x-quorum-initial-group-size",
+        "x-delivery-limit",
+        "x-message-ttl",
+        "x-queue-leader-locator",
+    ),
+    "stream": ("x-max-age", "x-stream-max-segment-size-bytes", "x-initial-cluster-size"),
+}
+_OF_ANY_TYPE = tuple(dict.fromkeys(name for names in _ARGUMENTS.values() for name in names))
 
 
 class QueueOptions:
@@ -127,23 +164,24 @@ class QueueOptions:
         self.dead_letter_exchange: Optional[str] = arguments.get("x-dead-letter-exchange")
         self.dead_letter_routing_key: Optional[str] = arguments.get("x-dead-letter-routing-key")
         self.single_active_consumer: bool = arguments.get("x-single-active-consumer", False)
-        self.delivery_limit: Optional[int] = arguments.get("x-delivery-limit")
+        limit = arguments.get("x-delivery-limit")
+        self.delivery_limit = None if _not_negative(limit) else limit  # RabbitMQ takes any; -1 says that there is none
 
 
 def check_queue_arguments(
     arguments: Mapping[str, Any], what: str, durable: bool, exclusive: bool, auto_delete: bool
 ) -> None:
     """Refuse arguments that cannot be. `what` is "queue 'name' in vhost '/'"."""
-    kind = arguments.get("x-queue-type", "classic")
-    for name in _NOT_FOR.get(kind, ()) if isinstance(kind, str) else ():
-        if name in arguments:
-            raise ChannelRefusal(406, "invalid arg '%s' for %s of queue type rabbit_%s_queue" % (name, what, kind))
     for name, check in _CHECKS.items():
         wrong = check(arguments[name]) if name in arguments else None
         if wrong and name == "x-dead-letter-exchange":
             raise _invalid_type(arguments[name], name, what)
         if wrong:
             raise ChannelRefusal(406, "invalid arg '%s' for %s: %s" % (name, what, wrong))
+    kind = arguments.get("x-queue-type", "classic")
+    for name in _OF_ANY_TYPE if kind != "stream" else ():
+        if name in arguments and name not in _ARGUMENTS[kind]:
+            raise ChannelRefusal(406, "invalid arg '%s' for %s of queue type rabbit_%s_queue" % (name, what, kind))
     if "x-dead-letter-routing-key" in arguments and "x-dead-letter-exchange" not in arguments:
         raise ChannelRefusal(
             406, "invalid arg 'x-dead-letter-routing-key' for %s: routing_key_but_no_dlx_defined" % what
@@ -218,8 +256,8 @@ def check_equivalent(what: str, current: Mapping[str, Any], received: Mapping[st
         if current[name] != value:
             raise ChannelRefusal(
                 406,
-                "inequivalent arg '%s' for %s: received '%s' but current is '%s'"
-                % (name, what, _value(value), _value(current[name])),
+                "inequivalent arg '%s' for %s: received %s but current is %s"
+                % (name, what, _quoted(value), _quoted(current[name])),
             )
 
 
@@ -230,18 +268,26 @@ def check_equivalent_arguments(
     for name in names:
         default = "classic" if name == "x-queue-type" else None
         ours, theirs = current.get(name, default), received.get(name, default)
-        if ours == theirs:
+        if ours == theirs and type(ours) is type(theirs):  # 1, 1.0 and true are three values
             continue
-        if ours is not None and theirs is not None:
-            check_equivalent(what, {name: ours}, {name: theirs})
+        shown = _quoted if ours is not None and theirs is not None else _shown
         raise ChannelRefusal(
             406,
-            "inequivalent arg '%s' for %s: received %s but current is %s" % (name, what, _shown(theirs), _shown(ours)),
+            "inequivalent arg '%s' for %s: received %s but current is %s" % (name, what, shown(theirs), shown(ours)),
         )
+
+
+def equivalent_arguments(current: Mapping[str, Any]) -> Iterable[str]:
+    """Those in which a second declaration of a queue must agree with its arguments."""
+    return _ARGUMENTS[current.get("x-queue-type", "classic")]
 
 
 def _value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _quoted(value: Any) -> str:
+    return "'%s'" % _value(value)
 
 
 def _shown(value: Any) -> str:
@@ -265,6 +311,3 @@ _TYPES: Dict[type, str] = {
     datetime: "timestamp",
     Decimal: "decimal",
 }
-
-#: The arguments in which two declarations of a queue must agree.
-EQUIVALENT = tuple(name for name in _CHECKS if name not in ("x-queue-mode", "x-queue-version"))

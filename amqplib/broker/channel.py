@@ -213,6 +213,8 @@ class Channel(TopologyMethods):
         if consumer_tag in self.consumers:
             raise ConnectionRefusal(530, "attempt to reuse consumer tag '%s'" % consumer_tag)
         source = self.queue_named(queue)
+        if self._channel_limit and source.arguments.get("x-queue-type") == "quorum":
+            raise ConnectionRefusal(540, "%s does not support global qos" % self.vhost.described(source.name))
         tag = consumer_tag or unique_name("amq.ctag-")
         priority = consumer_priority(arguments or {}, self.vhost.described(source.name))
         consumer = ChannelConsumer(self, source, tag, no_ack, exclusive, priority, self._consumer_limit)

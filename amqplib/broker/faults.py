@@ -215,6 +215,8 @@ class Faults:
 
     def nack_every(self, number: int) -> None:
         """Of all publishes that are to be confirmed, every so-many-th is dropped and nacked; 0: none."""
+        if number < 0:
+            raise ValueError("number: %d is less than none" % number)
         self._set(nack_every=number, published=0)
 
     def delay_confirms(self, seconds: float) -> None:

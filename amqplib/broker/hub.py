@@ -44,6 +44,11 @@ class Limits:
                 raise ValueError("%s: %r is neither 0 nor an int from %d to %d" % (name, value, least or 1, most))
 
 
+def _on_one_line(text: str) -> str:
+    """What clients say may hold anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def _utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
@@ -63,7 +68,7 @@ class Hub:
         self.timers = Timers(clock)
         self.users: Dict[str, str] = dict(users)
         self.limits = limits
-        self.log = log
+        self.log: Callable[[str], None] = lambda line: log(_on_one_line(line))
         self.orders = Orders()
         self.sessions: Set[Session] = set()
         #: Sessions that have written since the server last looked.

@@ -50,7 +50,12 @@ def headers_match(arguments: Mapping[str, Any], headers: Mapping[str, Any]) -> b
 
 
 def _equal(one: Any, other: Any) -> bool:
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+    return isinstance(one, bool) == isinstance(other, bool) and bool(_octets(one) == _octets(other))
+
+
+def _octets(value: Any) -> Any:
+    # text and bytes are the same to RabbitMQ
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
 
 
 #: type of exchange -> does a binding take a message with this key and these headers?

@@ -83,7 +83,9 @@ class Session(Handshake):
             try:
                 self._event(event)
             except ConnectionRefusal as exc:
-                self._close(exc.reply_code, exc.reply_text, *(_ids(event[1]) if exc.reply_code != 541 else (0, 0)))
+                # RabbitMQ names no method where it refuses a login, or fails
+                ids = (0, 0) if exc.reply_code in (403, 541) else _ids(event[1])
+                self._close(exc.reply_code, exc.reply_text, *ids)
             except Exception as exc:  # a fault of the broker's own: it costs this connection, and does not pass unseen
                 self.hub.failures.append(exc)
                 self._close(541, shortened("INTERNAL_ERROR - %s: %s" % (type(exc).__name__, exc)), *_ids(event[1]))

@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .arguments import (
-    EQUIVALENT,
     check_binding_arguments,
     check_equivalent,
     check_equivalent_arguments,
     check_exchange_arguments,
     check_queue_arguments,
+    equivalent_arguments,
     expiration,
 )
 from .errors import ChannelRefusal, ConnectionRefusal
@@ -181,10 +181,10 @@ class VHost:
         self._not_the_default(source)
         if binding.destination_kind == "exchange":
             self._not_the_default(binding.destination)
-        elif binding.destination in self.queues:
-            self.queue(binding.destination, owner)
         exchange = self.exchanges.get(source)
         if exchange and binding in exchange.bindings:
+            if binding.destination_kind == "queue":
+                self.queue(binding.destination, owner)
             exchange.bindings.remove(binding)
             self._binding_removed(exchange)
 
@@ -240,7 +240,7 @@ class VHost:
                 {"durable": current.durable, "auto_delete": current.auto_delete},
                 {"durable": durable, "auto_delete": auto_delete},
             )
-            check_equivalent_arguments(what, EQUIVALENT, current.arguments, arguments)
+            check_equivalent_arguments(what, equivalent_arguments(current.arguments), current.arguments, arguments)
             current.used()
             return current
         if name.startswith("amq."):
@@ -339,7 +339,7 @@ class VHost:
                 else:
                     waiting.append(binding.destination)
             alternate = source.arguments.get("alternate-exchange")
-            if not taken and isinstance(alternate, str):
+            if not taken and alternate:  # the default exchange is none, as RabbitMQ sees it
                 waiting.append(alternate)
         return list(found.values()), fixed
 

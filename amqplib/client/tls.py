@@ -56,7 +56,7 @@ class TLSTransport(Transport):
         self._over: Optional[Tuple[Type[ConnectionLostError], str, int]] = None
         try:
             self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=self._server_hostname)
-        except ValueError as exc:
+        except (ValueError, TypeError, ssl.SSLError) as exc:  # for a NUL, and for a name that is too long
             raise ValueError("ssl: server_hostname: %r: %s" % (server_hostname, exc)) from exc
         self._handshake(deadline)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import closing, suppress
+from ipaddress import ip_address
 from typing import Any, Iterator, List, Optional, Tuple
 
 from ..wire.errors import quote
@@ -22,7 +23,7 @@ _UNKNOWN_CA = "its certificate is from an authority that is not trusted here; ca
 _VERIFY = {
     2: _UNKNOWN_CA,
     9: "its certificate is not valid yet, by the clock of this machine",
-    10: "its certificate has expired",
+    10: "its certificate has expired, or that of an authority above it",
     18: "its certificate is self-signed, and not among those that are trusted here (ca_certs)",
     19: _UNKNOWN_CA,
     20: _UNKNOWN_CA,
@@ -136,10 +137,12 @@ def offered_names(
 
 def _names(certificate: bytes) -> Iterator[str]:
     """The alternative names of a certificate in DER, or else its common name. IndexError, ValueError where it has
-    none, or is none."""
+    none, or is none. An address that stands where names do, a mistake often made, is shown with the place: it counts
+    for no address."""
     if _SUBJECT_ALT_NAME not in certificate:
         _, start, end = _element(certificate, certificate.rindex(_COMMON_NAME) + len(_COMMON_NAME))
-        yield certificate[start:end].decode("utf-8", "backslashreplace")
+        name = certificate[start:end].decode("utf-8", "backslashreplace")
+        yield "CN=%s" % name if _is_address(name) else name
         return
     at = certificate.index(_SUBJECT_ALT_NAME) + len(_SUBJECT_ALT_NAME)
     tag, start, end = _element(certificate, at)
@@ -149,10 +152,19 @@ def _names(certificate: bytes) -> Iterator[str]:
     while start < end:
         tag, value, start = _element(certificate, start)
         if tag == _DNS_NAME:
-            yield certificate[value:start].decode("ascii", "backslashreplace")
+            name = certificate[value:start].decode("ascii", "backslashreplace")
+            yield "DNS:%s" % name if _is_address(name) else name
         elif tag == _IP_ADDRESS:
             raw = certificate[value:start]
             yield socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _element(data: bytes, at: int) -> Tuple[int, int, int]:

@@ -130,4 +130,6 @@ def _file_problem(exc: BaseException, otherwise: str, password: Any = None) -> s
         return getattr(exc, "strerror", None) or str(exc)
     if exc.reason == "KEY_VALUES_MISMATCH":
         return "the key does not belong to the certificate"
+    if "_TOO_" in (exc.reason or ""):  # small, or weak: it has been read
+        return "OpenSSL refuses it (%s)" % exc.reason
     return otherwise + (", or not with this password" if password is not None else "")

@@ -336,8 +336,9 @@ class Sender:
 
     def _frame(self, frame_type: int, channel: int, what: str, payload: bytes) -> bytes:
         if self.frame_max and len(payload) > self.frame_max - frames.OVERHEAD:
+            size, payload = len(payload), b""  # it may be a secret, which a traceback does not show then
             raise LocalError(
                 "%s: %d octets, and a frame holds at most %d (frame_max %d): only bodies are split"
-                % (what, len(payload), self.frame_max - frames.OVERHEAD, self.frame_max)
+                % (what, size, self.frame_max - frames.OVERHEAD, self.frame_max)
             )
         return frames.encode_frame(frame_type, channel, payload)

@@ -296,6 +296,10 @@ def test_orders_that_cannot_be(broker: Broker, conn: Connection) -> None:
         broker.faults.garbage(wrong)
     with pytest.raises(ValueError, match="after_frames: -1"):
         broker.faults.drop(after_frames=-1)
+    with pytest.raises(ValueError, match="number: -1"):
+        broker.faults.nack_every(-1)
+    with pytest.raises(TypeError):
+        broker.faults.nack_every(wrong)
     assert conn.channel().is_open
 
 

@@ -15,7 +15,7 @@ import pytest
 import amqplib.client_0_9_1 as amqp
 from amqplib.broker import Broker
 from amqplib.broker.__main__ import main
-from amqplib.client.exceptions import AMQPTimeoutError, AuthenticationError
+from amqplib.client.exceptions import AMQPConnectionException, AMQPTimeoutError, AuthenticationError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -112,14 +112,33 @@ def test_a_port_that_is_taken(programs: List[Program], capsys: pytest.CaptureFix
 def test_a_user_that_is_none(user: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--user", user])
-    assert "is not NAME:PASSWORD" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "argument --user: it is NAME:PASSWORD" in said
+    assert user not in said.splitlines()[-1]
 
 
-@pytest.mark.parametrize("arguments", [["--port", "65536"], ["--port=-1"], ["--heartbeat", "x"]])
+@pytest.mark.parametrize("arguments", [["--port", "65536"], ["--port=-1"], ["--heartbeat", "x"], ["--port", "\u0663"]])
 def test_a_number_that_is_none(arguments: List[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(arguments)
     assert "is not a number from 0 to 65535" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8:strict"])
+def test_what_clients_say_is_printed_on_one_line(
+    monkeypatch: pytest.MonkeyPatch, programs: List[Program], encoding: str
+) -> None:
+    """Whatever that is, and whatever the terminal can show: it ends their connection and nothing else."""
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    programs.append(Program("-v"))
+    for vhost in (b"gr\xc3\xbc\xc3\x9fe", b"\xff", b"a\n12:00:00 b\x1b[2J"):
+        with pytest.raises(AMQPConnectionException, match="530"):
+            amqp.Connection(programs[0].address, virtual_host=vhost.decode("utf-8", "surrogateescape"))
+    amqp.Connection(programs[0].address).close()
+    lines = [line for line in programs[0].end(signal.SIGINT) if "not found" in line]
+    assert len(lines) == 3
+    assert lines[1].endswith(r"vhost \udcff not found")
+    assert lines[2].endswith(r"vhost a\n12:00:00 b\x1b[2J not found")
 
 
 def test_nobody_reads_what_it_prints(programs: List[Program]) -> None:

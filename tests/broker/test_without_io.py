@@ -276,6 +276,15 @@ def test_a_delivery_limit() -> None:
     assert dead == ["delivery_limit"]
 
 
+def test_no_delivery_limit() -> None:
+    queue = Queue("q", Timers(Clock()), arguments={"x-delivery-limit": -1})
+    queue.publish(message(b"x"))
+    for _ in range(30):
+        entry = queue.get()
+        assert entry
+        queue.requeue([entry])
+
+
 def test_what_comes_back_to_a_deleted_queue_is_dropped() -> None:
     queue = Queue("q", Timers(Clock()))
     queue.on_dead = lambda queue, message, reason: pytest.fail("nobody is to hear of it")

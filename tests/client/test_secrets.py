@@ -360,6 +360,12 @@ def test_a_passphrase_under_a_misspelt_name(value: Any) -> None:
     assert PASSWORD not in exposed(caught.value)
 
 
+def test_a_secret_that_fits_no_frame(newer_conn: amqp91.Connection) -> None:
+    with pytest.raises(ValueError, match="a frame holds at most") as caught:
+        newer_conn.update_secret(PASSWORD * 20000)
+    assert PASSWORD not in exposed(caught.value)
+
+
 def test_an_update_that_is_refused(newer_conn: amqp91.Connection) -> None:
     update: Any = newer_conn.update_secret
     with pytest.raises(ValueError, match="new_secret: <secret> is not a string") as caught:

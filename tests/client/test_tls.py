@@ -6,6 +6,7 @@ import contextlib
 import errno
 import gc
 import os
+import re
 import socket
 import ssl
 import struct
@@ -154,7 +155,7 @@ def test_the_default_port(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- certificates of the server ----------------------------------------------------------------------------
 
 CERTIFICATES = {
-    "expired": "its certificate has expired (certificate has expired)",
+    "expired": "its certificate has expired, or that of an authority above it (certificate has expired)",
     "selfsigned": "its certificate is self-signed",
     "wronghost": "its certificate is not valid for 'localhost', but for 'other.example', '::1'",
     "nameless": "its certificate is not valid for 'localhost', but for 'other'",
@@ -263,6 +264,20 @@ def test_names_from_a_peer_that_resets(
 
 def test_names_from_nowhere() -> None:
     assert tls_errors.offered_names(None, "broker.example", Deadline(1)) == []
+
+
+@pytest.mark.parametrize(
+    ("certificate", "names"),
+    [
+        (b"\x06\x03\x55\x1d\x11\x04\x0c\x30\x0a\x82\x0810.0.0.7", ["DNS:10.0.0.7"]),
+        (b"\x06\x03\x55\x1d\x11\x04\x08\x30\x06\x87\x04\x0a\0\0\x07", ["10.0.0.7"]),
+        (b"\x06\x03\x55\x04\x03\x0c\x0810.0.0.7", ["CN=10.0.0.7"]),
+        (b"\x06\x03\x55\x04\x03\x0c\x05other", ["other"]),
+    ],
+)
+def test_an_address_where_names_are(certificate: bytes, names: List[str]) -> None:
+    """Otherwise the error would say 'not valid for 10.0.0.7, but for 10.0.0.7'."""
+    assert list(tls_errors._names(certificate)) == names
 
 
 @pytest.mark.parametrize("junk", [b"", b"\0", b"\x06\x03\x55\x1d\x11", b"\x06\x03\x55\x1d\x11\x01\x01\xff\x04\x82"])
@@ -407,11 +422,12 @@ def test_lost_in_the_middle_of_the_handshake(peer: Peer, said: bytes) -> None:
     assert exc.errno == errno.ECONNRESET
 
 
-def test_a_host_name_that_no_certificate_can_have() -> None:
+@pytest.mark.parametrize("name", [".x", "a" * 64 + ".x", "a." * 128 + "x", "localhost\0.x"])
+def test_a_host_name_that_no_certificate_can_have(name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = "127.0.0.1:%d" % server.getsockname()[1]
-        with pytest.raises(ValueError, match=r"^ssl: server_hostname: '\.x'"):
-            amqp.Connection(address, ssl={"server_hostname": ".x"})
+        with pytest.raises(ValueError, match="^ssl: server_hostname: " + re.escape(repr(name))):
+            amqp.Connection(address, ssl={"server_hostname": name})
 
 
 def test_silence_in_the_handshake(peer: Peer) -> None:

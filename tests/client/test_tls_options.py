@@ -169,3 +169,14 @@ def test_mistakes_with_keys(certificates: Path, words: str) -> None:
         amqp.Connection("localhost:%d" % unused_port(), ssl=key_mistakes(certificates)[words])
     assert str(caught.value).startswith("ssl: ")
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_key_that_openssl_refuses(monkeypatch: pytest.MonkeyPatch, certificates: Path) -> None:
+    def load(*arguments: Any) -> None:
+        exc = ssl.SSLError(1, "[SSL: EE_KEY_TOO_SMALL] ee key too small")
+        exc.reason = "EE_KEY_TOO_SMALL"
+        raise exc
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", load)
+    with pytest.raises(ValueError, match=r"^ssl: certfile: 'me.pem': OpenSSL refuses it \(EE_KEY_TOO_SMALL\)$"):
+        make_context({"certfile": "me.pem"})

@@ -25,6 +25,7 @@ def test_wrong_password(connect: Connect, method: str) -> None:
         connect(password="wrong", login_method=method)
     assert time.monotonic() - start < 2, "the broker was not asked to say so at once"
     assert caught.value.amqp_reply_code == 403
+    assert caught.value.amqp_method_sig == (0, 0)
     assert isinstance(caught.value, OSError)
     assert isinstance(caught.value, AMQPConnectionException)
     assert "wrong" not in str(caught.value)

@@ -52,6 +52,7 @@ def publish(exchange: str = "", **properties: Any) -> Step:
 
 
 OURS: Step = lambda ch, name: ch.queue_declare(name, exclusive=True)  # noqa: E731
+QUORUM = queue(x_queue_type="quorum", x_delivery_limit=-1)
 
 # N stands for a name that nobody else has, V for "in vhost '/'"
 CHANNEL: List[Tuple[Step, int, str]] = [
@@ -84,6 +85,41 @@ CHANNEL: List[Tuple[Step, int, str]] = [
         queue(x_delivery_limit=3),
         406,
         "invalid arg 'x-delivery-limit' for queue 'N' V of queue type rabbit_classic_queue",
+    ),
+    (queue(x_max_age="1D"), 406, "invalid arg 'x-max-age' for queue 'N' V of queue type rabbit_classic_queue"),
+    (
+        queue(x_queue_type="quorum", x_max_age="1D"),
+        406,
+        "invalid arg 'x-max-age' for queue 'N' V of queue type rabbit_quorum_queue",
+    ),
+    (
+        queue(x_expires=0, x_dead_letter_exchange=5),
+        406,
+        "invalid type 'signedint' for arg 'x-dead-letter-exchange' in queue 'N' V",
+    ),
+    (
+        queue(x_expires=0, x_queue_type="zz"),
+        406,
+        "invalid arg 'x-queue-type' for queue 'N' V: \"unsupported queue type 'zz'\"",
+    ),
+    (queue(x_max_age="1D", x_expires=0), 406, "invalid arg 'x-expires' for queue 'N' V: {value_zero,0}"),
+    # arguments of a queue that is there
+    (
+        steps(queue(exclusive=True), queue(exclusive=True, x_queue_mode="lazy")),
+        406,
+        "inequivalent arg 'x-queue-mode' for queue 'N' V:"
+        " received the value 'lazy' of type 'longstr' but current is none",
+    ),
+    (
+        steps(queue(exclusive=True), queue(exclusive=True, x_max_length=1, x_dead_letter_exchange="d")),
+        406,
+        "inequivalent arg 'x-dead-letter-exchange' for queue 'N' V:"
+        " received the value 'd' of type 'longstr' but current is none",
+    ),
+    (
+        steps(queue(exclusive=True, x_max_length=5), queue(exclusive=True, x_max_length=5.0)),
+        406,
+        "inequivalent arg 'x-max-length' for queue 'N' V: received '5.0' but current is '5'",
     ),
     (
         queue(x_queue_type="quorum", x_max_priority=3),
@@ -219,6 +255,11 @@ CONNECTION: List[Tuple[Step, int, str]] = [
         530,
         "attempt to reuse consumer tag 't'",
     ),
+    (
+        steps(QUORUM, lambda ch, name: ch.basic_qos(0, 1, True), lambda ch, name: ch.basic_consume(name)),
+        540,
+        "queue 'N' V does not support global qos",
+    ),
 ]
 
 #: Nothing wrong with these, though one might think so.
@@ -274,9 +315,10 @@ def test_it_costs_the_channel_0_9_1(connect: Connect, names: Names, step: Step, 
 
 @pytest.mark.parametrize(("step", "code", "text"), CONNECTION, ids=ids(CONNECTION))
 def test_it_costs_the_connection(connect: Connect, names: Names, step: Step, code: int, text: str) -> None:
+    name = names.queue()
     with pytest.raises(AMQPConnectionException) as caught:
-        step(connect().channel(), names.any())
-    assert caught.value.args[:2] == (code, words(code, text, ""))
+        step(connect().channel(), name)
+    assert caught.value.args[:2] == (code, words(code, text, name))
 
 
 @pytest.mark.parametrize("step", ALLOWED.values(), ids=list(ALLOWED))
@@ -284,3 +326,13 @@ def test_it_costs_nothing(connect: Connect, names: Names, step: Step) -> None:
     ch = connect().channel()
     step(ch, names.any())
     ch.queue_declare(exclusive=True)
+
+
+def test_unbinding_anothers_queue_from_what_it_is_not_bound_to(connect: Connect, names: Names) -> None:
+    """Its exclusive one: who may not touch it may still ask for what is so already."""
+    name = names.any()
+    connect().channel().queue_declare(name, exclusive=True)
+    ch = connect().channel()
+    ch.queue_unbind(name, "amq.fanout", "k")
+    ch.queue_unbind(name, name)
+    assert ch.is_open

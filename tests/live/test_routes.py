@@ -72,6 +72,7 @@ def test_topics(ch: Channel, names: Names, queue: str, pattern: str, keys: List[
         ({"x-match": "all", "x-y": 5}, ["none", "a", "ab", "abc", "other"]),
         ({"x-match": "all-with-x", "x-y": 5}, ["abc"]),
         ({"x-match": "any-with-x", "x-y": 5, "a": 7}, ["abc", "other"]),
+        ({"b": b"x"}, ["ab", "abc"]),
     ],
 )
 def test_headers(
@@ -88,6 +89,14 @@ def test_headers(
         ch.basic_publish(Message(body, application_headers=headers), exchange)
     publish(ch, queue, "the end")
     assert got(ch, queue, len(taken) + 1) == [*taken, "the end"]
+
+
+def test_the_default_exchange_is_nobodys_alternate(ch: Channel, names: Names, queue: str) -> None:
+    exchange = names.exchange()
+    ch.exchange_declare(exchange, "direct", auto_delete=False, arguments={"alternate-exchange": ""})
+    ch.basic_publish(Message("lost"), exchange, queue)
+    publish(ch, queue, "the end")
+    assert got(ch, queue, 1) == ["the end"]
 
 
 def test_each_queue_gets_a_message_once(ch: Channel, names: Names) -> None:
