@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterator, List
+from typing import Any, Dict, Iterator, List
 
 import pytest
 
@@ -12,6 +12,7 @@ import amqplib.client_0_9_1 as amqp91
 from amqplib.wire.spec import AMQP_0_9_1
 
 from .peer import Peer
+from .tls_peer import TLSPeer, server_context
 
 #: Seconds for one test. A test that needs as much has hung.
 LIMIT = 60
@@ -76,3 +77,16 @@ def newer(newer_peer: Peer, newer_conn: amqp91.Connection) -> amqp91.Channel:
     """Channel 1 of that connection."""
     newer_peer.open_channel()
     return newer_conn.channel()
+
+
+@pytest.fixture
+def tls_peer(certificates: Path) -> Iterator[TLSPeer]:
+    """A peer with a certificate for localhost; its context may be changed before somebody connects."""
+    with TLSPeer(server_context(certificates)) as peer:
+        yield peer
+
+
+@pytest.fixture
+def trusting(certificates: Path) -> Dict[str, Any]:
+    """Options that trust the authority of the tests."""
+    return {"ca_certs": str(certificates / "ca.pem")}

@@ -12,9 +12,8 @@ import contextlib
 import signal
 import threading
 import time
-from pathlib import Path
 from types import FrameType
-from typing import Any, Callable, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import pytest
 
@@ -22,7 +21,7 @@ import amqplib.client_0_8 as amqp
 import amqplib.client_0_9_1 as amqp91
 
 from .peer import PATIENCE, Peer
-from .tls_peer import TLSPeer, server_context
+from .tls_peer import TLSPeer
 
 
 @contextlib.contextmanager
@@ -191,30 +190,31 @@ def test_waiting_in_the_middle_of_a_returned_message(
     assert returned.get_nowait()[4].body == b"x"
 
 
-def test_publishing_in_the_middle_of_decrypting(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with TLSPeer(server_context(certificates)) as peer:
-        peer.welcome()
-        conn = amqp.Connection(peer.address, ssl={"ca_certs": str(certificates / "ca.pem")})
-        peer.open_channel()
-        ch = conn.channel()
-        transport: Any = conn.transport
-        decrypted = transport._decrypted
+def test_publishing_in_the_middle_of_decrypting(
+    tls_peer: TLSPeer, trusting: Dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls_peer.welcome()
+    conn = amqp.Connection(tls_peer.address, ssl=trusting)
+    tls_peer.open_channel()
+    ch = conn.channel()
+    transport: Any = conn.transport
+    decrypted = transport._decrypted
 
-        def interrupted() -> bytes:
-            monkeypatch.undo()
-            ch.basic_publish(amqp.Message(b"nested"))
-            data: bytes = decrypted()
-            return data
+    def interrupted() -> bytes:
+        monkeypatch.undo()
+        ch.basic_publish(amqp.Message(b"nested"))
+        data: bytes = decrypted()
+        return data
 
-        monkeypatch.setattr(transport, "_decrypted", interrupted)
-        got: List[Any] = []
-        ch.callbacks["tag"] = got.append
-        peer.send_content("basic.deliver", "tag", 1, False, "", "", message=({}, b"outer"))
-        peer.expect_content("basic.publish", message=({}, b"nested"))
-        ch.wait(timeout=PATIENCE)
-        assert [msg.body for msg in got] == [b"outer"]
-        peer.part()
-        conn.close()
+    monkeypatch.setattr(transport, "_decrypted", interrupted)
+    got: List[Any] = []
+    ch.callbacks["tag"] = got.append
+    tls_peer.send_content("basic.deliver", "tag", 1, False, "", "", message=({}, b"outer"))
+    tls_peer.expect_content("basic.publish", message=({}, b"nested"))
+    ch.wait(timeout=PATIENCE)
+    assert [msg.body for msg in got] == [b"outer"]
+    tls_peer.part()
+    conn.close()
 
 
 @pytest.mark.parametrize("attribute", ["receive", "write"])

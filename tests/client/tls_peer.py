@@ -6,13 +6,19 @@ import os
 import ssl
 import warnings
 from pathlib import Path
-from typing import Optional
+from typing import Any, Dict, Optional
 
+import pytest
+
+import amqplib.client_0_8 as amqp
+from amqplib.client.tls import TLSTransport
 from amqplib.wire.spec import AMQP_0_8, Dialect
 
 from .peer import Peer
 
-__all__ = ["TLSPeer", "only", "server_context"]
+__all__ = ["TLS_1_1", "TLS_1_2", "TLS_1_3", "TLSPeer", "connect", "only", "own", "refused", "server_context"]
+
+TLS_1_1, TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
 
 def server_context(
@@ -85,3 +91,29 @@ class TLSPeer(Peer):
 
     def _send_raw(self, data: bytes) -> None:
         assert os.write(self._connected().fileno(), data) == len(data)
+
+
+# --- what a client does with it ---------------------------------------------------------------------------
+
+
+def own(certificates: Path, name: str) -> Dict[str, Any]:
+    return {"certfile": str(certificates / (name + ".pem")), "keyfile": str(certificates / (name + ".key"))}
+
+
+def connect(peer: Peer, options: Any, **more: Any) -> None:
+    """All of a connection's life, in which something is said both ways."""
+    peer.welcome()
+    conn = amqp.Connection(peer.address, ssl=options, connect_timeout=20, **more)
+    assert isinstance(conn.transport, TLSTransport)
+    peer.open_channel()
+    conn.channel()
+    peer.part()
+    conn.close()
+
+
+def refused(peer: Peer, options: Any) -> amqp.TLSError:
+    with pytest.raises(amqp.TLSError) as caught:
+        amqp.Connection(peer.address, ssl=options, connect_timeout=20)
+    assert "no TLS with localhost:%d: " % peer.port in str(caught.value)
+    assert isinstance(caught.value, (amqp.ConnectionLostError, OSError))
+    return caught.value

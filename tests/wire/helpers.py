@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from amqplib.wire.protocol import Receiver
 from amqplib.wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect, Method
-from amqplib.wire.tables import Reading, utc_time
+from amqplib.wire.tables import Reading, TimeReader, UndecodedField, decode_table, utc_time
 
 Test = TypeVar("Test", bound=Callable[..., None])
 
@@ -77,6 +77,16 @@ def one_by_one(data: bytes) -> Iterator[bytes]:
     return (data[i : i + 1] for i in range(len(data)))
 
 
+def blame(one: Receiver) -> int:
+    """The error's code, or 0."""
+    return one.error.reply_code if one.error else 0
+
+
+def outcome(one: Receiver, pieces: List[bytes]) -> Tuple[str, int]:
+    """The events, as text (a NaN equals itself there), and what is wrong behind them."""
+    return repr(feed(one, pieces)), blame(one)
+
+
 @st.composite
 def cut_up(draw: st.DrawFn, data: bytes) -> List[bytes]:
     """The data in pieces of any size."""
@@ -105,6 +115,42 @@ def split_frames(data: bytes) -> List[RawFrame]:
         found.append(RawFrame(data[0], int.from_bytes(data[1:3], "big"), data[7:end]))
         data = data[end + 1 :]
     return found
+
+
+# --- field tables -----------------------------------------------------------------------------------------
+
+
+def with_length(content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + content
+
+
+def decode_leniently(
+    data: bytes, to_time: TimeReader = utc_time
+) -> Tuple[Dict[str, Any], List[Tuple[str, UndecodedField]]]:
+    """The table in `data`, and what could not be read; what stands around the table must not matter."""
+    found = []
+    for behind in (b"", b"\x01aI\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00"):
+        reading = Reading(to_time)
+        table, offset = decode_table(b"\xff" + data + behind, 1, len(data) + 1, reading)
+        assert offset == len(data) + 1
+        found.append((table, reading.undecoded))
+    assert repr(found[0]) == repr(found[1])
+    return found[0]
+
+
+# --- frames that many tests are about ----------------------------------------------------------------------
+
+HEARTBEAT = "08 0000 00000000 CE"
+
+DELIVER = "01 0001 00000011 003C 003C 01't' 0000000000000007 00 00 00 CE"
+DELIVER_ARGS = ("t", 7, False, "", "")
+GET_EMPTY = "01 0001 00000005 003C 0048 00 CE"
+EMPTY_SEEN: Seen = (1, "basic.get_empty", ("",), None)
+HEADER_OF_3 = "02 0001 0000000E 003C 0000 0000000000000003 0000 CE"
+
+
+def delivery(channel: int, body: bytes, **properties: Any) -> Seen:
+    return channel, "basic.deliver", DELIVER_ARGS, Content(properties, body)
 
 
 # --- generated values -------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Proves how property lists are written and read, and how a content is put together from its frames.
 
-Errors of contents as a receiver meets them are in test_protocol.
+Errors of contents as a receiver meets them are in test_protocol_errors.
 """
 
 from __future__ import annotations
