@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
@@ -186,10 +187,18 @@ def encode_body(msg: GenericContent) -> bytes:
     raise ValueError("body: %r is neither str nor bytes" % type(body).__name__)
 
 
+@lru_cache(maxsize=32)
+def _is_slow(encoding: str) -> bool:
+    """Does Python decode it in a time that grows with the square of the length? Hours for a message; of host names."""
+    return codecs.lookup(encoding).name in ("idna", "punycode")
+
+
 def decode_body(msg: Message) -> None:
     """Make the body of a received message a str by its content_encoding; bytes where there is none or it fails."""
     encoding = msg.properties.get("content_encoding")
     if encoding is not None and isinstance(msg.body, bytes):
-        # 'deflate', 'binary', a wrong claim: then the program gets what was sent
-        with suppress(LookupError, ValueError):
-            msg.body = msg.body.decode(encoding)
+        # 'deflate', 'binary', a wrong claim: then the program gets what was sent. Codecs warn, too, and the program
+        # may have warnings made errors.
+        with suppress(LookupError, ValueError, Warning):
+            if encoding == "UTF-8" or not _is_slow(encoding):
+                msg.body = msg.body.decode(encoding)

@@ -251,6 +251,7 @@ DECODED = [
     ({"content_encoding": "utf\0"}, b"x", b"x"),
     ({"content_encoding": "idna"}, b"xn--a", b"xn--a"),
     ({"content_encoding": "../../etc/passwd"}, b"x", b"x"),
+    ({"content_encoding": "unicode_escape"}, b"\\q", b"\\q"),  # Python warns, and warnings are errors in these tests
 ]
 
 
@@ -274,6 +275,13 @@ def test_auto_decode(peer: Peer, ch: amqp.Channel, properties: Dict[str, Any], s
     assert ch.returned_messages.get_nowait()[4].body == received
     with pytest.raises(queue.Empty):
         ch.returned_messages.get_nowait()
+
+
+@pytest.mark.parametrize("encoding", ["punycode", "Punycode", " idna"])
+def test_encodings_that_take_hours(peer: Peer, ch: amqp.Channel, encoding: str) -> None:
+    """Messages of strangers keep nobody busy."""
+    sent = b"z-" + b"ba" * 60000
+    assert receive(peer, ch, ({"content_encoding": encoding}, sent)).body == sent
 
 
 def test_auto_decode_may_be_set_at_any_time(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> None:
