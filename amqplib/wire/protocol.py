@@ -293,7 +293,14 @@ class Sender:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self._publish = PublishWriter(dialect, self.content_pieces)
+        # No part of this knows the whole: what is closed goes by its reference count.
+        self._plain = plain = _Plain()
+        self._publish = PublishWriter(dialect, plain.content_pieces)
+        #: The frame of a method without content.
+        self.method = plain.method
+        #: The frames of a method with one.
+        self.content = plain.content
+        self.content_pieces = plain.content_pieces
         #: The frames of basic.publish.
         self.publish = self._publish.message
         #: The bytes of a dictionary of properties.
@@ -301,19 +308,26 @@ class Sender:
         #: basic.ack by the short way.
         self.ack = AckWriter(dialect).frame
         #: basic.get likewise.
-        self.get = GetWriter(dialect, self.method).frame
+        self.get = GetWriter(dialect, plain.method).frame
         self.frame_max = 0
 
     @property
     def frame_max(self) -> int:
         """Largest frame to send, in octets with its overhead; 0 for no limit. Set once it is negotiated."""
-        return self._frame_max
+        return self._plain.frame_max
 
     @frame_max.setter
     def frame_max(self, octets: int) -> None:
-        self._frame_max = octets
+        self._plain.frame_max = octets
         self._publish.room = octets - frames.OVERHEAD if octets else _SMALL
         self._publish.small = min(_SMALL, self._publish.room - 12)
+
+
+class _Plain:
+    """Frames the plain way, which remembers nothing."""
+
+    #: As Sender has it.
+    frame_max = 0
 
     def method(self, channel: int, method: Method, args: Tuple[Any, ...]) -> bytes:
         """The frame of a method without content."""

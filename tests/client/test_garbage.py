@@ -5,10 +5,11 @@ The collector is off: what is part of a cycle stays, and its weak reference with
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import gc
 import weakref
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Counter, Dict, Iterator, List
 
 import pytest
 
@@ -53,6 +54,11 @@ def watch(conn: amqp.Connection) -> List[weakref.ref[Any]]:
 def assert_gone(watched: List[weakref.ref[Any]]) -> None:
     left = [type(ref()).__name__ for ref in watched if ref() is not None]
     assert not left, "%s are kept alive by %s" % (left, [gc.get_referrers(ref()) for ref in watched if ref()])
+
+
+def alive() -> Counter[str]:
+    """Objects of the library, by the names of their classes; as far as the collector knows them."""
+    return collections.Counter(type(o).__name__ for o in gc.get_objects() if type(o).__module__.startswith("amqplib."))
 
 
 def closed(peer: Peer, conn: amqp.Connection) -> None:
@@ -164,12 +170,14 @@ ENDINGS: Dict[str, Callable[[Peer, amqp.Connection], None]] = {
 
 @pytest.mark.parametrize("name", ENDINGS)
 def test_a_connection_that_is_over(peer: Peer, name: str) -> None:
+    before = alive()
     conn = open_two(peer)
     watched = watch(conn)
     ENDINGS[name](peer, conn)
     assert conn.transport is None
     del conn
     assert_gone(watched)
+    assert not alive() - before, "no part of it is left either"
 
 
 def test_a_connection_that_could_not_be_opened(peer: Peer) -> None:

@@ -44,9 +44,7 @@ def megabytes() -> float:
 
 def ours() -> Dict[str, int]:
     """Objects of the library that are alive, by the name of their class; without classes and functions."""
-    found = Counter(
-        type(each).__name__ for each in gc.get_objects() if type(each).__module__.startswith("amqplib.client")
-    )
+    found = Counter(type(each).__name__ for each in gc.get_objects() if type(each).__module__.startswith("amqplib."))
     return dict(found)
 
 
