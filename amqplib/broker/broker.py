@@ -75,6 +75,8 @@ class Broker:
         max_body: int = DEFAULT_MAX_BODY,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
+        if isinstance(vhosts, str):
+            raise TypeError("vhosts: a list of names, not the one %r" % vhosts)
         self._hub = Hub(
             time.monotonic,
             {"guest": "guest"} if users is None else users,

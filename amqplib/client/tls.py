@@ -48,6 +48,8 @@ class TLSTransport(Transport):
         super().__init__(sock, address)
         # a dot at the end makes a name absolute, and is no part of it in certificates and in SNI (RFC 6066, section 3)
         self._server_hostname = server_hostname[:-1] if server_hostname.endswith(".") else server_hostname
+        if ":" in server_hostname:  # nor is a zone of an address: it means something on this machine only (RFC 4007)
+            self._server_hostname = server_hostname.partition("%")[0]
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._session = threading.RLock()
         #: Has the peer said anything inside of the session?

@@ -80,6 +80,11 @@ def test_limits_that_cannot_be(limits: Dict[str, int]) -> None:
         Broker(**limits)  # type: ignore[arg-type] # mypy takes the dictionary for any of the arguments
 
 
+def test_one_virtual_host_is_a_list_too() -> None:
+    with pytest.raises(TypeError, match="vhosts: a list of names, not the one 'test'"):
+        Broker(vhosts="test")
+
+
 def test_a_port_of_ones_own() -> None:
     with Broker() as first, pytest.raises(OSError, match="in use"):
         Broker(port=first.port)

@@ -49,6 +49,11 @@ def test_an_ip_address_is_verified_too(tls_peer: TLSPeer, trusting: Dict[str, An
     connect(tls_peer, trusting)
 
 
+def test_the_zone_of_an_address_is_not_verified(certificates: Path, trusting: Dict[str, Any]) -> None:
+    with TLSPeer(server_context(certificates, "wronghost")) as peer:
+        connect(peer, {**trusting, "server_hostname": "::1%lo"})
+
+
 def test_the_system_is_trusted_and_no_more(
     tls_peer: TLSPeer, certificates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
