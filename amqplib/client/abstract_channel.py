@@ -95,8 +95,8 @@ class AbstractChannel(Route):
     def pending(self) -> int:
         """How many methods have arrived and can be handled by wait() without reading from the network.
 
-        A program that select()s on conn.transport.sock has to call wait() until this is 0: what has been read
-        from the socket does not make it readable again.
+        A program that select()s on conn.transport.sock has to do so only while this is 0: what has been read from the
+        socket, by any call, does not make it readable again.
         """
         return len(self.method_queue)
 

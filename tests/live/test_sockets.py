@@ -13,7 +13,7 @@ from amqplib.client.channel import Channel
 from amqplib.client.connection import Connection
 from amqplib.client.message import Message
 from tests.live.conftest import Connect
-from tests.live.helpers import PATIENCE, Worker, bodies, get, publish
+from tests.live.helpers import PATIENCE, Worker, bodies, eventually, get, publish
 
 
 def sock_of(conn: Connection) -> socket.socket:
@@ -108,6 +108,19 @@ def test_select(conn: Connection, connect: Connect, queue: str) -> None:
                 ch.wait()
     assert [msg.body for msg in seen] == ["%d.%d" % (n, i) for n in range(50) for i in range(20)]
     assert most > 1, "every read gave one message, so this has tried nothing"
+
+
+def test_select_with_what_a_call_has_read(conn: Connection, ch: Channel, queue: str) -> None:
+    """The loop of docs/overview.txt. What came behind the answer to a call has been read with it."""
+    publish(ch, queue, *map(str, range(5)))
+    seen: List[Message] = []
+    ch.basic_consume(queue, no_ack=True, callback=seen.append)
+    eventually(lambda: ch.queue_declare(queue, passive=True) and ch.pending(), "a delivery read by a call")
+    while len(seen) < 5:
+        if not ch.pending():
+            assert select.select([sock_of(conn)], [], [], PATIENCE)[0]
+        ch.wait()
+    assert [msg.body for msg in seen] == list("01234")
 
 
 def test_select_times_out_when_all_is_done(conn: Connection, ch: Channel, queue: str) -> None:
