@@ -146,7 +146,7 @@ def assert_bounded(to: Receiver) -> None:
     assert len(to._assemblies) <= len(to.channels)
     for assembly in to._assemblies.values():
         held = assembly._pieces.tell() if assembly._pieces is not None else len(assembly._body)
-        assert held + assembly.missing <= to._max_body
+        assert held + assembly.missing <= to._body_max
 
 
 def check(data: bytes) -> Optional[Result]:

@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Type, TypeVar
 
-from ..wire.protocol import DEFAULT_MAX_BODY
+from ..wire.protocol import DEFAULT_BODY_MAX
 from .faults import Faults
 from .hub import Hub, Limits
 from .server import Server
@@ -59,7 +59,7 @@ class Broker:
 
     host, port: where it listens; port 0 stands for a free one. users: names and passwords. vhosts: virtual hosts, which
     every user may use. heartbeat (seconds), frame_max (octets) and channel_max are what it proposes to clients, and
-    max_body (octets) is the longest message that it takes. log is called with a line about each connection, in the
+    body_max (octets) is the longest message that it takes. log is called with a line about each connection, in the
     broker's thread: what asks the broker there is a RuntimeError.
     """
 
@@ -72,7 +72,7 @@ class Broker:
         heartbeat: int = 60,
         frame_max: int = 131072,
         channel_max: int = 2047,
-        max_body: int = DEFAULT_MAX_BODY,
+        body_max: int = DEFAULT_BODY_MAX,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         if isinstance(vhosts, str):
@@ -81,7 +81,7 @@ class Broker:
             time.monotonic,
             {"guest": "guest"} if users is None else users,
             vhosts,
-            Limits(heartbeat, frame_max, channel_max, max_body),
+            Limits(heartbeat, frame_max, channel_max, body_max),
             log=log,
         )
         self._server = Server(self._hub, host, port)

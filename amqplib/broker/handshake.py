@@ -79,7 +79,7 @@ class Handshake(Output):
             self.finish("not a protocol header that is known here: %r" % header)
             return b""
         self.dialect = dialect
-        self._receiver = ServerReceiver(dialect, Content, self.hub.limits.max_body)
+        self._receiver = ServerReceiver(dialect, Content, self.hub.limits.body_max)
         self._receiver.frame_max = self.hub.limits.frame_max  # until less is agreed on
         self._receiver.channel_max = self.hub.limits.channel_max
         version = _VERSIONS[dialect.name]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Sequence, Set
 
-from ..wire.protocol import DEFAULT_MAX_BODY
+from ..wire.protocol import DEFAULT_BODY_MAX
 from .faults import Orders
 from .timers import Timers
 from .vhost import VHost
@@ -32,7 +32,7 @@ class Limits:
     #: Channels of a connection.
     channel_max: int = 2047
     #: Octets of a message's body.
-    max_body: int = DEFAULT_MAX_BODY
+    body_max: int = DEFAULT_BODY_MAX
 
     def __post_init__(self) -> None:
         for name, value, least, most in (

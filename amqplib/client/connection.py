@@ -18,7 +18,7 @@ from typing import (
     Union,
 )
 
-from ..wire.protocol import DEFAULT_MAX_BODY
+from ..wire.protocol import DEFAULT_BODY_MAX
 from ..wire.spec import Method, Sig, sig_of
 from .abstract_channel import AbstractChannel
 from .channel import Channel
@@ -113,7 +113,7 @@ class Connection(Handshake):
         protocol: Optional[str] = None,
         heartbeat: Optional[int] = None,
         frame_max: Optional[int] = None,
-        body_max: int = DEFAULT_MAX_BODY,
+        body_max: int = DEFAULT_BODY_MAX,
         channel_max: Optional[int] = None,
         reply_timeout: Optional[float] = None,
         write_timeout: Optional[float] = None,

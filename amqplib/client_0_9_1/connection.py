@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Optional, Seque
 from ..client import connection, message
 from ..client.login import Credentials, Responder
 from ..client.secret import hide, hide_in
-from ..wire.protocol import DEFAULT_MAX_BODY
+from ..wire.protocol import DEFAULT_BODY_MAX
 from ..wire.spec import AMQP_0_9_1, Dialect
 from .message import Message
 
@@ -42,7 +42,7 @@ class Connection(connection.Connection):
         protocol: Optional[str] = None,
         heartbeat: Optional[int] = None,
         frame_max: Optional[int] = None,
-        body_max: int = DEFAULT_MAX_BODY,
+        body_max: int = DEFAULT_BODY_MAX,
         channel_max: Optional[int] = None,
         reply_timeout: Optional[float] = 60,
         write_timeout: Optional[float] = 60,

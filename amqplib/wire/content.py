@@ -153,7 +153,7 @@ class Assembly:
         self._body = b""
         self._pieces: Optional[BytesIO] = None
 
-    def header(self, buf: bytes, offset: int, end: int, max_body: int, reading: tables.Reading) -> bool:
+    def header(self, buf: bytes, offset: int, end: int, body_max: int, reading: tables.Reading) -> bool:
         """Take a header frame's payload; True when no body follows."""
         if end - offset < _HEADER.size:
             raise PeerError(502, "malformed content header: %s" % quote(buf[offset:end]))
@@ -161,9 +161,9 @@ class Assembly:
         if class_id != BASIC_CLASS_ID:
             text = "a content header of class %d where class %d is due: %s"
             raise PeerError(501, text % (class_id, BASIC_CLASS_ID, quote(buf[offset:end])))
-        if self.missing > max_body:
+        if self.missing > body_max:
             text = "a body of %d octets is announced; the limit is %d (body_max): %s"
-            raise PeerError(501, text % (self.missing, max_body, quote(buf[offset:end])))
+            raise PeerError(501, text % (self.missing, body_max, quote(buf[offset:end])))
         self.properties = BASIC.decode(buf, offset + _HEADER.size, end, reading)
         self.expects = frames.BODY
         return self.missing == 0

@@ -19,13 +19,13 @@ from .hot import AckWriter, DeliveryReader, GetReader, GetWriter, Pieces, Publis
 from .spec import Dialect, Method
 from .tables import Reading, TimeReader
 
-__all__ = ["DEFAULT_MAX_BODY", "Event", "Receiver", "Sender"]
+__all__ = ["DEFAULT_BODY_MAX", "Event", "Receiver", "Sender"]
 
 #: channel, method, arguments in the table's order, content (None where the method has none)
 Event = Tuple[int, Method, Tuple[Any, ...], Any]
 
 #: Octets; a longer body ends the connection before memory is taken for it.
-DEFAULT_MAX_BODY = 128 * 1024 * 1024
+DEFAULT_BODY_MAX = 128 * 1024 * 1024
 
 _PROTOCOL_HEADER_SIZE = 8
 
@@ -78,13 +78,13 @@ class Receiver:
         dialect: Dialect,
         make_content: Callable[[Any, bytes], Any],
         to_time: TimeReader,
-        max_body: int = DEFAULT_MAX_BODY,
+        body_max: int = DEFAULT_BODY_MAX,
     ) -> None:
         self._methods = dialect.by_key
         # channel 0 is for the methods of this class, and they are for channel 0 (0-9-1, section 4.2.3)
         self._connection_class = dialect["connection.start"].key >> 16
         self._make_content = make_content
-        self._max_body = max_body
+        self._body_max = body_max
         #: How values are read, and the fields that could not be.
         self.reading = Reading(to_time)
         #: Largest frame to accept, in octets with its overhead; 0 for no limit. Set once it is negotiated.
@@ -188,7 +188,7 @@ class Receiver:
             offset = end + 1
 
     def _walk_run(self, reader: RunReader, buf: bytes, offset: int, events: List[Event]) -> int:
-        largest = self._max_body
+        largest = self._body_max
         if self.frame_max:
             largest = min(largest, self.frame_max - frames.OVERHEAD)
         before = len(events)
@@ -226,7 +226,7 @@ class Receiver:
                 assembly.method.sig,
             )
         elif (
-            assembly.header(buf, offset, end, self._max_body, self.reading)
+            assembly.header(buf, offset, end, self._body_max, self.reading)
             if frame_type == frames.HEADER
             else assembly.body(buf, offset, end)
         ):

@@ -14,7 +14,7 @@ from . import content, frames
 from .codecs import BROKEN
 from .errors import PeerError
 from .hot import find_content
-from .protocol import DEFAULT_MAX_BODY, Event, Receiver
+from .protocol import DEFAULT_BODY_MAX, Event, Receiver
 from .spec import Dialect
 from .tables import Reading, UndecodedField, utc_time
 
@@ -67,8 +67,8 @@ class _Assembly(content.Assembly):
 
     __slots__ = ()
 
-    def header(self, buf: bytes, offset: int, end: int, max_body: int, reading: Reading) -> bool:
-        whole = super().header(buf, offset, end, max_body, reading)
+    def header(self, buf: bytes, offset: int, end: int, body_max: int, reading: Reading) -> bool:
+        whole = super().header(buf, offset, end, body_max, reading)
         self.properties = _properties(buf[offset + _HEADER_SIZE : end], self.properties, reading)
         return whole
 
@@ -79,9 +79,9 @@ class ServerReceiver(Receiver):
     _assembly = _Assembly
 
     def __init__(
-        self, dialect: Dialect, make_content: Callable[[Properties, bytes], Any], max_body: int = DEFAULT_MAX_BODY
+        self, dialect: Dialect, make_content: Callable[[Properties, bytes], Any], body_max: int = DEFAULT_BODY_MAX
     ) -> None:
-        super().__init__(dialect, make_content, utc_time, max_body)
+        super().__init__(dialect, make_content, utc_time, body_max)
         #: The highest number that a channel may have; 0 for no limit. Set once it is negotiated.
         self.channel_max = 0
         self._open_key = dialect["channel.open"].key

@@ -273,7 +273,7 @@ def test_a_frame_before_the_login_that_has_no_end(broker: Broker, bystander: amq
 
 
 def test_a_message_over_the_limit() -> None:
-    with Broker(max_body=1000) as broker, Raw(broker) as raw:
+    with Broker(body_max=1000) as broker, Raw(broker) as raw:
         raw.log_in()
         raw.send(OPEN + PUBLISH + frame(2, 1, octets("00 3C 00 00 00 00 00 00 00 00 03 E9 00 00")))
         raw.expect("channel.open_ok")

@@ -125,7 +125,7 @@ HOSTILE: Dict[str, bytes] = {
 @pytest.mark.parametrize("number", [0, 1])
 def test_memory_is_not_taken_for_claims(number: int, what: str) -> None:
     dialect = DIALECTS[number]
-    to = Receiver(dialect, Content, utc_time, max_body=2**20)
+    to = Receiver(dialect, Content, utc_time, body_max=2**20)
     to.channels.add(1)
     to.frame_max = 131072
     deliver = Sender(dialect).method(1, dialect["basic.deliver"], ("tag", 1, False, "", ""))

@@ -241,8 +241,8 @@ def assembly() -> Assembly:
     return Assembly(AMQP_0_8["basic.deliver"], ("tag", 1, False, "", "q"))
 
 
-def take_header(one: Assembly, payload: bytes, max_body: int = 100) -> bool:
-    return one.header(b"\xff" + payload + b"\xce\xff", 1, len(payload) + 1, max_body, utc_reading())
+def take_header(one: Assembly, payload: bytes, body_max: int = 100) -> bool:
+    return one.header(b"\xff" + payload + b"\xce\xff", 1, len(payload) + 1, body_max, utc_reading())
 
 
 def take_body(one: Assembly, payload: bytes) -> bool:
@@ -286,11 +286,11 @@ def test_too_much_body() -> None:
 
 
 def test_the_limit_of_a_body() -> None:
-    assert not take_header(assembly(), HEADER, max_body=5)
+    assert not take_header(assembly(), HEADER, body_max=5)
     with pytest.raises(
         PeerError, match=r"^a body of 5 octets is announced; the limit is 4 \(body_max\): 00 3c"
     ) as caught:
-        take_header(assembly(), HEADER, max_body=4)
+        take_header(assembly(), HEADER, body_max=4)
     assert caught.value.reply_code == 501
 
 

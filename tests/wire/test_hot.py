@@ -106,7 +106,7 @@ def test_receiving(sent: List[Tuple[Make, Tuple[str, str, Dict[str, Any], bytes]
 
 def test_limits() -> None:
     wire = plain(DELIVER, ("tag", 1, False, "", "k"), {}, b"x" * 100)
-    events, error = feed(receiver(max_body=99), [wire])
+    events, error = feed(receiver(body_max=99), [wire])
     assert events == []
     assert error[0] == 501
     one = receiver()

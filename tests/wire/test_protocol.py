@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amqplib.wire.errors import PeerError, ProtocolHeaderReceived
-from amqplib.wire.protocol import DEFAULT_MAX_BODY, Receiver, Sender
+from amqplib.wire.protocol import DEFAULT_BODY_MAX, Receiver, Sender
 from amqplib.wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect
 from amqplib.wire.tables import UndecodedField
 
@@ -247,7 +247,7 @@ def test_a_frame_over_the_limit_is_refused_before_its_payload_comes() -> None:
 
 
 def test_a_body_over_the_limit_is_refused_before_it_comes() -> None:
-    one = receiver(max_body=1000)
+    one = receiver(body_max=1000)
     header = octets("02 0001 0000000E 003C 0000 00000000000003E9 0000 CE")
     one.receive(octets(DELIVER) + header[:-1])
     assert blame(one) == 0
@@ -256,9 +256,9 @@ def test_a_body_over_the_limit_is_refused_before_it_comes() -> None:
 
 
 def test_bodies_up_to_the_limit() -> None:
-    assert DEFAULT_MAX_BODY == 128 * 1024 * 1024
+    assert DEFAULT_BODY_MAX == 128 * 1024 * 1024
     for wire in (HEADER_OF_3, HEADER_OF_3.replace("03 0000 CE", "00 0000 CE")):
-        one = receiver(max_body=3)
+        one = receiver(body_max=3)
         one.receive(octets(DELIVER + wire))
         assert one.error is None
 
@@ -442,7 +442,7 @@ def test_any_bytes_give_the_same_however_they_are_cut(
     stream = b"".join(parts)
     found = []
     for pieces in ([stream], list(one_by_one(stream)), data.draw(cut_up(stream))):
-        one = receiver(dialect, (1, 2), max_body=1000)
+        one = receiver(dialect, (1, 2), body_max=1000)
         one.frame_max = frame_max
         found.append((outcome(one, pieces), one.reading.undecoded))
         assert blame(one) in (0, 501, 502, 503, 504, 505)

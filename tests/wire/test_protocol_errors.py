@@ -74,7 +74,7 @@ WRONG: Dict[str, Wrong] = {
         "a content header of class 70 where class 60 is due",
     ),
     "a body over the limit": Wrong(
-        DELIVER + HEADER_OF_3, 501, "a body of 3 octets is announced; the limit is 2", {"max_body": 2}
+        DELIVER + HEADER_OF_3, 501, "a body of 3 octets is announced; the limit is 2", {"body_max": 2}
     ),
     "a body over the default limit": Wrong(
         DELIVER + "02 0001 0000000E 003C 0000 0000000008000001 0000 CE",

@@ -106,7 +106,7 @@ def test_limits_hold_in_runs(size: int) -> None:
     one.frame_max = 32
     assert len(feed(one, wire)) == (size <= 24)
     assert (one.error and one.error.reply_code) == (None if size <= 24 else 501)
-    small = receiver(max_body=24)
+    small = receiver(body_max=24)
     assert len(feed(small, wire)) == (size <= 24)
     assert (small.error and small.error.reply_code) == (None if size <= 24 else 501)
 
