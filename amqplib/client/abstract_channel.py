@@ -134,9 +134,7 @@ class AbstractChannel(Route):
         deadline = self._link.patience.answering() if timeout is None else Deadline(timeout)
         held: List[bool] = []
         try:
-            if not take_lock(self._calling, deadline, held):
-                text = "%s: %s: another thread's call had no answer within %.3g s"
-                raise AMQPTimeoutError(text % (self._where(), method.name, deadline.seconds or 0))
+            self._take_call(method, deadline, held)
             self._check_callable()  # a call that this one had to wait for may have been the last
             if self._link.batches:
                 self._link.flush(deadline)
@@ -144,6 +142,12 @@ class AbstractChannel(Route):
         finally:
             if held:
                 self._calling.release()
+
+    def _take_call(self, method: Method, deadline: Deadline, held: List[bool]) -> None:
+        """Wait until no other thread's call is waiting for its answer."""
+        if not take_lock(self._calling, deadline, held):
+            text = "%s: %s: another thread's call had no answer within %.3g s"
+            raise AMQPTimeoutError(text % (self._where(), method.name, deadline.seconds or 0))
 
     def _check_callable(self) -> None:
         """Raise if there is no calling any more."""

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
+#: In the place of a method: what was waited for is there already.
+_HERE: Item = ((0, 0), (), None)
+
 #: Takes a Message, of whichever client module the program uses.
 Callback = Callable[[Any], Any]
 
@@ -162,7 +165,9 @@ class Channel(Publishing):
             return self._deliver(self, args, msg)
         return self.dispatch_method(*item)
 
-    def _wait_for_item(self, allowed: Optional[Collection[Sig]], deadline: Deadline) -> Item:
+    def _wait_for_item(
+        self, allowed: Optional[Collection[Sig]], deadline: Deadline, here: Callable[[], bool] = lambda: False
+    ) -> Item:
         if allowed is not None:
             allowed = (*allowed, _CLOSE)
         self._check_open(closing=False)
@@ -172,6 +177,8 @@ class Channel(Publishing):
             self._noted = 0  # the program has had them already
 
         def take() -> Optional[Item]:
+            if here():
+                return _HERE
             item = (counts_returned and self._take_noted()) or self._take_next(allowed) or self._close_item
             if item is None and (self._close_answered or not self.is_open):
                 self._link.check()
@@ -397,8 +404,9 @@ class Channel(Publishing):
         The iteration ends when no message has come for `timeout` seconds since the loop asked for one, or when the
         server cancels the consumer; leaving the loop cancels it as well. Messages that had been delivered by then, but
         not been given to the loop, go back to the queue (with no_ack they are lost: set basic_qos() and acknowledge if
-        that matters). Other consumers' callbacks of this channel run meanwhile. A stream takes nothing back: say where
-        to begin, arguments={'x-stream-offset': 'next'}, so that it is known for one.
+        that matters; a quorum queue counts each return, up to its x-delivery-limit). Other consumers' callbacks of this
+        channel run meanwhile. A stream takes nothing back: say where to begin, arguments={'x-stream-offset': 'next'},
+        so that it is known for one.
         """
         arrived: Deque[Message] = deque()
         tag = self.basic_consume(
@@ -406,7 +414,7 @@ class Channel(Publishing):
         )
         # a stream takes nothing back, and needs nothing
         takes_back = not no_ack and "x-stream-offset" not in (arguments or {})
-        idle = Deadline(timeout)
+        idle, come = Deadline(timeout), lambda: bool(arrived) or tag not in self.callbacks
         try:
             while arrived or tag in self.callbacks:
                 if arrived:
@@ -415,11 +423,14 @@ class Channel(Publishing):
                 elif idle.expired() and not self._delivered_to(tag):
                     break
                 else:
-                    try:
-                        self.wait(timeout=idle.remaining())
+                    try:  # another thread's wait() may take in what this one is for
+                        item = self._take_next(None) or self._wait_for_item(None, idle, come)
                     except AMQPTimeoutError:
                         if not idle.expired():
                             raise  # the program's own timeout, on the socket
+                    else:
+                        if item is not _HERE:
+                            self.dispatch_method(*item)
             self._check_open()  # a channel that is lost has no consumers either: that is no end to be content with
         except BaseException:
             # most likely the loop was left, perhaps by an exception, which matters more than what the channel says

@@ -26,13 +26,16 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple, 
 from .exceptions import NestedCallError
 from .message import GenericContent
 
-__all__ = ["Confirms", "Sent", "Settled", "Unsafe"]
+__all__ = ["Confirms", "Sent", "Settled", "Told", "Unsafe"]
 
 #: Delivery tag and message.
 Settled = Tuple[int, GenericContent]
 
 #: Refused, returned, not confirmed: delivery tag -> message each.
 Unsafe = Tuple[Dict[int, GenericContent], Dict[int, GenericContent], Dict[int, GenericContent]]
+
+#: What others have collected while somebody waited: refused, returned.
+Told = Tuple[Dict[int, GenericContent], Dict[int, GenericContent]]
 
 T = TypeVar("T")
 
@@ -110,6 +113,8 @@ class Confirms:
         #: Publishes that were refused, and mandatory ones that came back, since these were last collected.
         self.nacked: Dict[int, GenericContent] = {}
         self.returned: Dict[int, GenericContent] = {}
+        # those who wait, each with what others have collected meanwhile
+        self._waiting: List[Told] = []
         # returned ones that the server has not acknowledged yet, as it will: they are accounted for already
         self._came_back: Set[int] = set()
         # unconfirmed mandatory ones that may still come back
@@ -239,23 +244,51 @@ class Confirms:
             self._mandatory.update(dict.fromkeys(other.tags, first))
         return first
 
-    def collect(self) -> Unsafe:
-        """What is not safe: refused and returned since the last time, and unconfirmed but never returned; by tag."""
-        return self._entry(self._collect)
+    def begin_to_wait(self) -> Told:
+        """What anybody collects from now on is noted for the caller as well, to be collected with what this returns."""
+        told: Told = {}, {}
+        self._entry(self._waiting.append, told)
+        return told
 
-    def _collect(self) -> Unsafe:
-        nacked, returned = dict(sorted(self.nacked.items())), dict(sorted(self.returned.items()))
+    def wait_no_more(self, told: Told) -> None:
+        """Note nothing more there."""
+        self._entry(self._forget, told)
+
+    def _forget(self, told: Told) -> None:
+        self._waiting[:] = [each for each in self._waiting if each is not told]
+
+    def collect(self, told: Optional[Told] = None) -> Unsafe:
+        """What is not safe: refused and returned since the last time, and unconfirmed but never returned; by tag."""
+        return self._entry(self._collect, told)
+
+    def _collect(self, told: Optional[Told]) -> Unsafe:
+        nacked, returned = self._pass_on(self.nacked, self.returned, told)
         self.nacked, self.returned = {}, {}
         # a copy is made in one step: another thread may publish meanwhile
         unconfirmed = {tag: msg for tag, msg in self.unconfirmed.copy().items() if tag not in self._came_back}
-        return nacked, returned, unconfirmed
+        return dict(sorted(nacked.items())), dict(sorted(returned.items())), unconfirmed
 
-    def collect_one(self, tag: int) -> Unsafe:
+    def collect_one(self, tag: int, told: Optional[Told] = None) -> Unsafe:
         """The same for one tag: each is {tag: message} or {}."""
-        return self._entry(self._collect_one, tag)
+        return self._entry(self._collect_one, tag, told)
 
-    def _collect_one(self, tag: int) -> Unsafe:
+    def _collect_one(self, tag: int, told: Optional[Told]) -> Unsafe:
         nacked = {tag: self.nacked.pop(tag)} if tag in self.nacked else {}
         returned = {tag: self.returned.pop(tag)} if tag in self.returned else {}
+        nacked, returned = (_only(tag, each) for each in self._pass_on(nacked, returned, told))
         waits = tag in self.unconfirmed and tag not in self._came_back
         return nacked, returned, {tag: self.unconfirmed[tag]} if waits else {}
+
+    def _pass_on(
+        self, nacked: Dict[int, GenericContent], returned: Dict[int, GenericContent], told: Optional[Told]
+    ) -> Told:
+        """Note what is collected for the others that wait; the same, with what has been noted in `told`."""
+        for each in self._waiting:
+            if each is not told:
+                each[0].update(nacked)
+                each[1].update(returned)
+        return ({**told[0], **nacked}, {**told[1], **returned}) if told else (nacked, returned)
+
+
+def _only(tag: int, messages: Dict[int, GenericContent]) -> Dict[int, GenericContent]:
+    return {tag: messages[tag]} if tag in messages else {}

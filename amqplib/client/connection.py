@@ -274,8 +274,12 @@ class Connection(Handshake):
 
         A delivery calls its consumer's callback. What the handler returns.
         """
-        channels = self._channels()
-        number, item = self._link.wait_for(self._link.take_ready, Deadline(timeout), free=True)
+        channels, link = self._channels(), self._link
+        link.draining.append(None)
+        try:
+            number, item = link.wait_for(link.take_ready, Deadline(timeout), free=True)
+        finally:
+            link.draining.pop()
         channel = channels.get(number)
         return channel.dispatch_method(*item) if channel else None
 

@@ -95,6 +95,12 @@ def _is_refusal(exc: BaseException) -> bool:
     return True
 
 
+def _can_tell(properties: Dict[str, Any]) -> bool:
+    """Does this side tell, or want to be told, that a login is refused, instead of falling silent?"""
+    capabilities = properties.get("capabilities")
+    return isinstance(capabilities, dict) and capabilities.get("authentication_failure_close") is True
+
+
 def _is_of_one_host(exc: Exception) -> bool:
     """May another host of the same brokers do better? Not at refusing a login: that could lock the user out there."""
     if isinstance(exc, AMQPConnectionException) and not isinstance(exc, ConnectionLostError):
@@ -344,6 +350,9 @@ class Handshake(AbstractChannel):
         except ConnectionLostError as exc:
             if exc.amqp_reply_code or isinstance(exc, TLSError):
                 raise  # the peer broke the protocol: that says nothing about the login
+            if _can_tell(self.server_properties) and _can_tell(properties):
+                text = "in the middle of the login: %s" % exc.amqp_reply_text
+                raise ConnectionLostError(0, text, _START_OK, self._where(), exc.errno) from exc
             text = "the login was most likely refused (%s)" % exc.amqp_reply_text
             raise AuthenticationError(_ACCESS_REFUSED, text, _START_OK, self._where(), exc.errno) from exc
         except AMQPConnectionException as exc:

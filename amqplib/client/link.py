@@ -112,7 +112,7 @@ class Link(Reading):
                         self.bytes_out += self.transport.write(data, wait)
                         self.frames_out += 1
                         if last and route is not None:
-                            route._said_last = True
+                            route._no_more()
                     except AMQPTimeoutError:
                         raise  # nothing went
                     except BaseException as exc:
@@ -150,7 +150,7 @@ class Link(Reading):
             data, route = self._owed[0]
             self.bytes_out += self.transport.write(data, wait)
             self.frames_out += 1
-            route._said_last = True
+            route._no_more()
             self._owed.popleft()
 
     def _stalled(self, deadline: Deadline = NEVER) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from contextlib import suppress
-from typing import Any, Callable, ClassVar, Deque, Dict, List, Optional, Tuple
+from contextlib import contextmanager, suppress
+from typing import Any, Callable, ClassVar, Deque, Dict, Iterator, List, Optional, Tuple
 
 from ..wire.spec import Sig, sig_of
-from .batching import Batching
+from .batching import Batching, Counted
 from .computed import computed
 from .confirms import Confirms, Sent, Settled, Unsafe
 from .deadline import NEVER, Deadline, take_lock
@@ -44,7 +44,7 @@ class Publishing(Batching):
     """The part of Channel that publishes."""
 
     # see AbstractChannel
-    __slots__ = ("_confirms", "_counting", "_noted", "_publishing")
+    __slots__ = ("_counting", "_noted", "_publishing")
 
     _close_answered: bool
 
@@ -56,7 +56,6 @@ class Publishing(Batching):
         self._waiting: Deque[None] = deque()
         # returned messages that wait() has yet to count, each as the one method that it handles
         self._noted = 0
-        self._confirms: Optional[Confirms] = None
         self._on_ack: Optional[Callable[[int, GenericContent], Any]] = None
         self._on_nack: Optional[Callable[[int, GenericContent], Any]] = None
         # functions to call for what was settled, and the item in the queue of methods that stands for them
@@ -79,7 +78,8 @@ class Publishing(Batching):
 
     def _notify(self, item: Item) -> None:
         """A confirm, entered in the books as it arrived: if there is nothing else, it is the one method of a wait()."""
-        if (self._waiting or self._link.raw_arguments) and not self.method_queue:
+        link = self._link
+        if (self._waiting or link.draining or link.raw_arguments) and not self.method_queue:
             self._enqueue(item)
 
     def _settled(self, sig: Sig, args: Tuple[Any, ...]) -> None:
@@ -108,7 +108,7 @@ class Publishing(Batching):
             self.returned_messages.put((reply_code, reply_text, exchange, routing_key, msg))
         if self._link.raw_arguments:
             self._enqueue((RETURN, self._link.raw_arguments(args), msg))
-        elif self.on_return or own_handler:
+        elif self.on_return or own_handler or self._link.draining:
             self._enqueue((RETURN, args, msg))
         elif self._waiting or (self._link.in_passing and not self._expected and not self._confirms):
             self._noted += 1  # a call that meets it does not leave it to wait()
@@ -151,14 +151,20 @@ class Publishing(Batching):
             body = encode_body(msg)
         args = self.default_ticket if ticket is None else ticket, exchange, routing_key, mandatory, immediate
         tag = None
+        gathered = self._gathered  # before the next line: confirm_select() puts another in its place
         if self._confirms is None:
             frames = link.sender.publish(self._number, args, msg.properties, body)
+            try:
+                if gathered is None:
+                    link.send_raw(frames, self._uncounted)
+                else:
+                    self._gather(gathered, frames, NEVER, True)
+            except Counted:
+                if self._said_last or link._control_route._said_last:
+                    self._too_late()
+                return self.basic_publish(msg, exchange, routing_key, mandatory, immediate, ticket)
             if type(frames) is not bytes or not body:
                 self._count_frames(frames)
-            if self._gathered is None:
-                link.send_raw(frames, self)
-            else:
-                self._gather(self._gathered, frames)
         else:
             tag = self._publish_counted(self._confirms, msg, body, args, NEVER)
         link.messages_out += 1
@@ -195,11 +201,38 @@ class Publishing(Batching):
         """
         if window is not None and not (isinstance(window, int) and window > 0):
             raise ValueError("window: %r: a number of publishes, 1 or more, or None for no limit" % (window,))
-        self._request("confirm.select", nowait, nowait)
+        with self._counting_begins():
+            self._request("confirm.select", nowait, nowait)
         self._on_ack, self._on_nack = on_ack, on_nack
-        if self._confirms is None:
-            self._confirms = Confirms()
-        self._confirms.window = window
+        self._confirmed().window = window
+
+    @contextmanager
+    def _counting_begins(self) -> Iterator[None]:
+        """While confirm.select is on its way: no publish may come between that and the books, or be counted by one side
+        only."""
+        held: List[bool] = []
+        try:
+            deadline = self._link.patience.answering()
+            self._take_call(self._method("confirm.select"), deadline, held)
+            if self._confirms is not None:
+                yield
+                return
+            with self._publishing:
+                self._counting = self._uncounted._said_last = True
+                self._confirms = Confirms()
+                try:
+                    self._send_uncounted(deadline)
+                    yield
+                except BaseException:
+                    if self.is_open:  # nothing was sent
+                        self._confirms = None
+                        self._uncounted._said_last = False
+                    raise
+                finally:
+                    self._counting = False
+        finally:
+            if held:
+                self._calling.release()
 
     def _sent(self, exchange: str, routing_key: str, body: bytes, properties: Dict[str, Any]) -> Sent:
         headers = properties.get("application_headers")
@@ -236,10 +269,11 @@ class Publishing(Batching):
                 tag = 0
                 try:
                     tag = confirms.sent(msg, sent)
-                    if self._gathered is None:
+                    gathered = self._gathered
+                    if gathered is None:
                         self._link.send_raw(frames, self, deadline=deadline)
                     else:
-                        self._gather(self._gathered, frames, deadline)
+                        self._gather(gathered, frames, deadline)
                 except (AMQPTimeoutError, NestedCallError, ChannelClosedError):
                     confirms.take_back(tag)  # nothing went
                     raise
@@ -287,13 +321,20 @@ class Publishing(Batching):
         UnconfirmedError, which holds the messages, when it refused some, some came back, or the channel or connection
         has ended before; ConfirmTimeoutError, which is also an AMQPTimeoutError, when some are not confirmed after
         `timeout` seconds, or without one after the connection's reply_timeout, not counting the time in which the
-        broker takes no publishes. Refused and returned messages are reported once; unconfirmed ones stay outstanding.
+        broker takes no publishes. Refused and returned messages are reported once, to all threads that wait for them;
+        unconfirmed ones stay outstanding.
         Callbacks of confirm_select() are called in here; what they publish is waited for, too.
         """
         confirms = self._confirmed()
         self._check_books(confirms)
         deadline = self._link.patience.answering() if timeout is None else Deadline(timeout)
-        self._await_confirms(lambda: not confirms.unconfirmed, self._call_back, confirms.collect, deadline)
+        told = confirms.begin_to_wait()
+        try:
+            self._await_confirms(
+                lambda: not confirms.unconfirmed, self._call_back, lambda: confirms.collect(told), deadline
+            )
+        finally:
+            confirms.wait_no_more(told)
 
     def _await_confirms(
         self,
@@ -377,11 +418,17 @@ class Publishing(Batching):
             self._link.await_unblocked(self._over, NEVER if timeout is None else deadline)
             self._check_open()
         args = self._ticket(ticket), exchange, routing_key, mandatory, immediate
-        tag = self._publish_counted(confirms, msg, encode_body(msg), args, deadline)
-        self._link.messages_out += 1
-        self._await_confirms(
-            lambda: tag not in confirms.unconfirmed, lambda: None, lambda: confirms.collect_one(tag), deadline
-        )
+        body = encode_body(msg)
+        self._check_books(confirms)
+        told = confirms.begin_to_wait()
+        try:
+            tag = self._publish_counted(confirms, msg, body, args, deadline)
+            self._link.messages_out += 1
+            self._await_confirms(
+                lambda: tag not in confirms.unconfirmed, lambda: None, lambda: confirms.collect_one(tag, told), deadline
+            )
+        finally:
+            confirms.wait_no_more(told)
         return tag
 
     def _confirmed(self) -> Confirms:

@@ -42,6 +42,10 @@ class Route:
     def _flush(self, deadline: Deadline = NEVER) -> None:
         """Send what batch() has gathered."""
 
+    def _no_more(self) -> None:
+        """The last thing has been sent."""
+        self._said_last = True
+
     def _too_late(self) -> NoReturn:
         """Raise why nothing more can be sent."""
         raise NotImplementedError
@@ -95,6 +99,7 @@ class Routes:
         "_writing",
         "bytes_out",
         "control",
+        "draining",
         "failure",
         "frames_out",
         "transport",
@@ -151,6 +156,8 @@ class Routes:
         #: Set once the program reads methods by itself, and so wants those that need no handling, too: what it takes
         #: their arguments with.
         self.raw_arguments: Optional[Callable[[Tuple[Any, ...]], Tuple[Any, ...]]] = None
+        #: Threads inside drain_events(), one entry each, for which a method that needs no handling is one, too.
+        self.draining: Deque[None] = deque()
         #: Are bytes being taken in by somebody who does not wait for any?
         self.in_passing = False
         #: Channels that are inside batch().

@@ -168,6 +168,17 @@ def test_refuse_logins(broker: Broker) -> None:
     Connection(broker.address).close()
 
 
+@pytest.mark.parametrize("reset", [False, True])
+def test_lost_in_the_middle_of_the_login(broker: Broker, reset: bool) -> None:
+    """A refusal would have been told, so this is none: the next host may do better."""
+    broker.faults.drop(after_frames=1, reset=reset)
+    with pytest.raises(ConnectionLostError, match="in the middle of the login") as caught:
+        Connection(broker.address)
+    assert not isinstance(caught.value, AuthenticationError)
+    with Broker() as other, Connection("%s,%s" % (broker.address, other.address)):
+        assert len(other.connections()) == 1
+
+
 def test_redirect(broker: Broker) -> None:
     with Broker() as other:
         broker.faults.redirect(other.address)

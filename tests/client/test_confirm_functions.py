@@ -87,12 +87,12 @@ def test_what_another_thread_publishes_after_the_wait(newer_peer: Peer, newer: a
     assert books
     collect = books.collect
 
-    def late() -> Any:
+    def late(told: Any) -> Any:
         expect_publish(newer_peer, "q", b"late")
         thread = threading.Thread(target=newer.basic_publish, args=(amqp.Message(b"late"), "", "q"))
         thread.start()
         thread.join(PATIENCE)
-        return collect()
+        return collect(told)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(books, "collect", late)

@@ -316,6 +316,26 @@ def test_drain_events_is_one_event_on_any_channel(
     assert time.monotonic() - began < 1
 
 
+def test_drain_events_is_content_with_what_wait_is(
+    newer_peer: Peer, newer_conn: amqp.Connection, newer: amqp.Channel
+) -> None:
+    """With confirms and returned messages, which nothing has to be done for any more."""
+    newer_peer.answer("confirm.select", "confirm.select_ok")
+    newer.confirm_select()
+    newer.basic_publish(amqp.Message(b"x"), routing_key="nobody", mandatory=True)
+    newer_peer.expect_content("basic.publish", 0, "", "nobody", True, False, message=({}, b"x"))
+    newer_peer.send_bytes(
+        content("basic.return", 312, "NO_ROUTE", "", "nobody", message=({}, b"x"), dialect=AMQP_0_9_1)
+    )
+    newer_conn.drain_events(timeout=PATIENCE)
+    assert newer.returned_messages.get_nowait()[:2] == (312, "NO_ROUTE")
+    newer_peer.send("basic.ack", 1, False)
+    while newer.unconfirmed:
+        newer_conn.drain_events(timeout=PATIENCE)
+    with pytest.raises(amqp.AMQPTimeoutError):
+        newer_conn.drain_events(timeout=0.1)
+
+
 # --- defaults and lifetime
 
 
