@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Optional
 
 from .. import __version__
+from ..wire import frames
 from ..wire.server import ServerReceiver
 from ..wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect
 from .errors import ConnectionRefusal
-from .hub import FRAME_MIN, Hub
+from .hub import Hub
 from .login import MECHANISMS
 from .message import Content
 from .output import Output
@@ -144,9 +145,10 @@ class Handshake(Output):
                 raise ConnectionRefusal(
                     530, "negotiated %s = %d is higher than the maximum allowed value (%d)" % (name, value, most)
                 )
-        if 0 < frame_max < FRAME_MIN:
+        if 0 < frame_max < frames.MIN_SIZE:
             raise ConnectionRefusal(
-                530, "negotiated frame_max = %d is lower than the minimum allowed value (%d)" % (frame_max, FRAME_MIN)
+                530,
+                "negotiated frame_max = %d is lower than the minimum allowed value (%d)" % (frame_max, frames.MIN_SIZE),
             )
         assert self._receiver
         self._frame_max = self._receiver.frame_max = frame_max

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Sequence, Set
 
+from ..wire import frames
 from ..wire.protocol import DEFAULT_BODY_MAX
 from .faults import Orders
 from .timers import Timers
@@ -15,10 +16,7 @@ if TYPE_CHECKING:
     from .output import Output
     from .session import Session
 
-__all__ = ["FRAME_MIN", "Hub", "Limits"]
-
-#: The smallest frame_max (0-9-1, section "constants", frame-min-size).
-FRAME_MIN = 4096
+__all__ = ["Hub", "Limits"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Limits:
     def __post_init__(self) -> None:
         for name, value, least, most in (
             ("heartbeat", self.heartbeat, 0, 65535),
-            ("frame_max", self.frame_max, FRAME_MIN, (1 << 32) - 1),
+            ("frame_max", self.frame_max, frames.MIN_SIZE, (1 << 32) - 1),
             ("channel_max", self.channel_max, 0, 65535),
         ):
             if not isinstance(value, int) or (value and not least <= value <= most) or value < 0:

@@ -17,6 +17,7 @@ from typing import (
 )
 
 from .. import __version__
+from ..wire import frames
 from ..wire.protocol import Receiver, Sender
 from ..wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect, Sig, sig_of
 from .abstract_channel import AbstractChannel
@@ -80,9 +81,6 @@ _ACCESS_REFUSED, _SYNTAX_ERROR = 403, 502
 
 #: CONNECTION_FORCED, by a broker that is being shut down; INTERNAL_ERROR, by one whose vhost is down.
 _OUT_OF_SERVICE = (320, 541)
-
-#: Smallest frame_max that the specification allows (frame-min-size, 0-9-1; RabbitMQ asks for 8192 from 4.1 on).
-_FRAME_MIN = 4096
 
 
 _VERSION_0_9 = (0, 9)  # what connection.start says in 0-9-1
@@ -150,8 +148,8 @@ class Handshake(AbstractChannel):
 
     def _limit(self, frame_max: Optional[int], channel_max: Optional[int], body_max: int) -> None:
         """What to agree to, and what to take."""
-        if frame_max is not None and frame_max < _FRAME_MIN:
-            raise ValueError("frame_max: %r: AMQP allows no less than %d octets" % (frame_max, _FRAME_MIN))
+        if frame_max is not None and frame_max < frames.MIN_SIZE:
+            raise ValueError("frame_max: %r: AMQP allows no less than %d octets" % (frame_max, frames.MIN_SIZE))
         if channel_max is not None and not 0 < channel_max <= _CHANNEL_MAX:
             raise ValueError("channel_max: %r: AMQP allows 1 to %d channels" % (channel_max, _CHANNEL_MAX))
         if body_max < 0:
@@ -367,8 +365,8 @@ class Handshake(AbstractChannel):
         advice = on_frame_max(self.server_properties, self.frame_max)
         if advice:
             raise ValueError("%s: %s" % (self._where(), advice))
-        if self.frame_max < _FRAME_MIN:
-            text = "a frame_max of %d was proposed; AMQP allows no less than %d" % (self.frame_max, _FRAME_MIN)
+        if self.frame_max < frames.MIN_SIZE:
+            text = "a frame_max of %d was proposed; AMQP allows no less than %d" % (self.frame_max, frames.MIN_SIZE)
             raise ConnectionLostError(_SYNTAX_ERROR, text, item[0], self._where())
 
     def _tune(self, heartbeat: Optional[int]) -> None:

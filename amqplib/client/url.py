@@ -14,6 +14,7 @@ import re
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from ..wire import frames
 from .address import DEFAULT_PORT, DEFAULT_TLS_PORT, Address, parse_host, parse_hosts
 from .secret import SecretStr, hide
 
@@ -147,7 +148,7 @@ _PARAMETERS = {
     "heartbeat": _Parameter("heartbeat", _number(0, 65535)),
     "connection_timeout": _Parameter("connect_timeout", _milliseconds),
     "channel_max": _Parameter("channel_max", _number(1, 65535)),
-    "frame_max": _Parameter("frame_max", _number(4096, 2**32 - 1)),
+    "frame_max": _Parameter("frame_max", _number(frames.MIN_SIZE, 2**32 - 1)),
     "auth_mechanism": _Parameter("login_method", _text),
     "cacertfile": _Parameter("ca_certs", _text),
     "certfile": _Parameter("certfile", _text),

@@ -8,23 +8,52 @@ from __future__ import annotations
 import struct
 from typing import List, Union
 
-__all__ = ["BODY", "END", "HEADER", "HEARTBEAT", "METHOD", "OVERHEAD", "TYPES", "encode_body", "encode_frame"]
+__all__ = [
+    "BODY",
+    "END",
+    "END_AND_HEADER",
+    "END_AND_PREFIX",
+    "END_OCTET",
+    "HEADER",
+    "HEADER_SIZE",
+    "HEARTBEAT",
+    "METHOD",
+    "METHOD_FRAME",
+    "MIN_SIZE",
+    "OVERHEAD",
+    "TYPES",
+    "encode_body",
+    "encode_frame",
+]
 
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 TYPES = {METHOD: "method", HEADER: "content header", BODY: "body", HEARTBEAT: "heartbeat"}
 
 END = 0xCE
-_END = b"\xce"
+END_OCTET = b"\xce"
+
+#: The smallest frame_max that there may be, in octets (0-9-1, frame-min-size).
+MIN_SIZE = 4096
 
 #: Octets of a frame that are not payload: frame_max counts them, so a payload is at most frame_max - OVERHEAD.
 OVERHEAD = 8
 
 PREFIX = struct.Struct(">BHL")  # type, channel, payload size
 
+# What is packed and unpacked at one stroke where frames meet: a method frame up to its arguments (prefix, class and
+# method id); an end octet and the prefix of the frame behind it; those and a content header's payload up to its
+# properties (class id, weight, body size).
+METHOD_FRAME = struct.Struct(">BHLL")
+END_AND_PREFIX = struct.Struct(">BBHL")
+END_AND_HEADER = struct.Struct(">BBHLHHQ")
+
+#: Octets of a content header's payload up to its properties.
+HEADER_SIZE = 12
+
 
 def encode_frame(frame_type: int, channel: int, payload: bytes) -> bytes:
     """One frame."""
-    return b"".join((PREFIX.pack(frame_type, channel, len(payload)), payload, _END))
+    return b"".join((PREFIX.pack(frame_type, channel, len(payload)), payload, END_OCTET))
 
 
 def encode_body(channel: int, body: bytes, frame_max: int) -> List[Union[bytes, memoryview]]:
@@ -37,5 +66,5 @@ def encode_body(channel: int, body: bytes, frame_max: int) -> List[Union[bytes, 
     view = memoryview(body)
     for start in range(0, len(body), room or 1):
         piece = view[start : start + room]
-        pieces += PREFIX.pack(BODY, channel, len(piece)), piece, _END
+        pieces += PREFIX.pack(BODY, channel, len(piece)), piece, END_OCTET
     return pieces

@@ -20,6 +20,7 @@ from typing import Any, Callable, Container, Dict, List, Mapping, Optional, Tupl
 from . import content, frames
 from .codecs import BROKEN
 from .errors import PeerError
+from .frames import END_AND_HEADER, END_AND_PREFIX, END_OCTET, HEADER_SIZE, METHOD_FRAME
 from .spec import Dialect, Method
 from .tables import Reading
 
@@ -33,18 +34,10 @@ _LONG = 256
 
 # the header frame up to its properties: type, channel, payload size; class id, weight, body size
 _HEADER_FRAME = struct.Struct(">BHLHHQ")
-_HEADER_SIZE = 12
 #: With the flags of no properties.
-_EMPTY_HEADER_SIZE = _HEADER_SIZE + 2
+_EMPTY_HEADER_SIZE = HEADER_SIZE + 2
 # all of a header frame without properties, and the beginning of the body frame
 _HEADER_AND_BODY = struct.Struct(">BHLHHQHBBHL")
-# the end of the method frame and the header frame up to its properties
-_END_AND_HEADER = struct.Struct(">BBHLHHQ")
-# the end of the header frame and the beginning of the body frame
-_END_AND_BODY = struct.Struct(">BBHL")
-_END = bytes((frames.END,))
-# a method frame up to its ids: type, channel, payload size; ids
-_METHOD_FRAME = struct.Struct(">BHLL")
 _LONGLONG = struct.Struct(">Q")
 # all of basic.ack: type, channel, payload size; ids, delivery tag, bits; end
 _ACK_FRAME = struct.Struct(">BHLLQBB")
@@ -96,14 +89,16 @@ class PublishWriter:
                 channel,
                 size,
             )
-            return b"".join((method, middle, body, _END))
+            return b"".join((method, middle, body, END_OCTET))
         data = self.properties(properties)
         if len(data) > self.small:
             return self._long(channel, self._method, args, properties, body)
-        header = _HEADER_FRAME.pack(frames.HEADER, channel, _HEADER_SIZE + len(data), content.BASIC_CLASS_ID, 0, size)
+        header = _HEADER_FRAME.pack(frames.HEADER, channel, HEADER_SIZE + len(data), content.BASIC_CLASS_ID, 0, size)
         if not size:
-            return b"".join((method, header, data, _END))
-        return b"".join((method, header, data, _END_AND_BODY.pack(frames.END, frames.BODY, channel, size), body, _END))
+            return b"".join((method, header, data, END_OCTET))
+        return b"".join(
+            (method, header, data, END_AND_PREFIX.pack(frames.END, frames.BODY, channel, size), body, END_OCTET)
+        )
 
     def _method_frame(self, channel: int, args: Tuple[Any, ...]) -> bytes:
         return frames.encode_frame(frames.METHOD, channel, self._method.encode(*args))
@@ -164,7 +159,7 @@ def find_content(buf: bytes, end: int, channel: int, largest: int) -> Optional[T
     """Where the properties and the body are of the content that follows the method frame whose end octet is at `end`,
     in two frames, or one without a body: beginning and end of each. None for anything else, one of BROKEN for what is
     cut short."""
-    end_octet, frame_type, its_channel, length, class_id, _, size = _END_AND_HEADER.unpack_from(buf, end)
+    end_octet, frame_type, its_channel, length, class_id, _, size = END_AND_HEADER.unpack_from(buf, end)
     if end_octet != frames.END or frame_type != frames.HEADER or its_channel != channel:
         return None
     if class_id != content.BASIC_CLASS_ID or length > largest or size > largest:
@@ -172,7 +167,7 @@ def find_content(buf: bytes, end: int, channel: int, largest: int) -> Optional[T
     start, end = end + 20, end + 8 + length
     first = stop = end
     if size:
-        end_octet, frame_type, its_channel, length = _END_AND_BODY.unpack_from(buf, end)
+        end_octet, frame_type, its_channel, length = END_AND_PREFIX.unpack_from(buf, end)
         if end_octet != frames.END or frame_type != frames.BODY or its_channel != channel or length != size:
             return None
         first = end + 8
@@ -215,8 +210,8 @@ class DeliveryReader:
         """
         unpack_tag, unpack_header, unpack_middle = (
             _LONGLONG.unpack_from,
-            _END_AND_HEADER.unpack_from,
-            _END_AND_BODY.unpack_from,
+            END_AND_HEADER.unpack_from,
+            END_AND_PREFIX.unpack_from,
         )
         heads, routes, known = self._heads, self._routes, self._properties
         # the numbers of `frames` and `content` are written out below: names would be looked up for every delivery
@@ -269,7 +264,7 @@ class DeliveryReader:
             return done  # cut short, or wrong
 
     def _read_head(self, raw: bytes) -> Tuple[int, int, str]:
-        frame_type, channel, length, key = _METHOD_FRAME.unpack_from(raw)
+        frame_type, channel, length, key = METHOD_FRAME.unpack_from(raw)
         if frame_type != frames.METHOD or key != self._key or not channel:
             raise IndexError
         return _remember(self._heads, raw, (channel, length, raw[12:].decode("utf-8", "surrogateescape")))
@@ -308,7 +303,7 @@ class GetReader(DeliveryReader):
     ) -> int:
         """Append the event of the message that `buf` has at `offset`; the offset behind it."""
         try:
-            _, channel, length, _ = _METHOD_FRAME.unpack_from(buf, offset)
+            _, channel, length, _ = METHOD_FRAME.unpack_from(buf, offset)
             if length > largest or channel in busy or channel not in channels or not channel:
                 return offset
             found = find_content(buf, offset + 7 + length, channel, largest)

@@ -7,27 +7,18 @@ beside what they mean.
 
 from __future__ import annotations
 
-import struct
 from typing import Any, Callable, Container, Dict, List, Tuple, TypeVar
 
 from . import content, frames
 from .codecs import BROKEN
 from .errors import PeerError
+from .frames import END_AND_HEADER, END_AND_PREFIX, END_OCTET, HEADER_SIZE, METHOD_FRAME
 from .hot import find_content
 from .protocol import DEFAULT_BODY_MAX, Event, Receiver
 from .spec import Dialect
 from .tables import Reading, UndecodedField, utc_time
 
 __all__ = ["Properties", "ServerReceiver", "content_frames"]
-
-# of a content header frame: class id, weight, body size
-_HEADER_SIZE = 12
-# the end of a frame and the beginning of the next: end octet; type, channel, payload size
-_END_AND_NEXT = struct.Struct(">BBHL")
-_END_AND_HEADER = struct.Struct(">BBHLHHQ")
-# a method frame up to its ids: type, channel, payload size; ids
-_METHOD_FRAME = struct.Struct(">BHLL")
-_END = bytes((frames.END,))
 
 #: Entries of a memory before it is emptied and begun again, and the longest bytes that are worth an entry.
 _BOUND = 512
@@ -69,7 +60,7 @@ class _Assembly(content.Assembly):
 
     def header(self, buf: bytes, offset: int, end: int, body_max: int, reading: Reading) -> bool:
         whole = super().header(buf, offset, end, body_max, reading)
-        self.properties = _properties(buf[offset + _HEADER_SIZE : end], self.properties, reading)
+        self.properties = _properties(buf[offset + HEADER_SIZE : end], self.properties, reading)
         return whole
 
 
@@ -129,7 +120,7 @@ class PublishReader:
         events: List[Event],
     ) -> int:
         """Append the events of the publishes that `buf` has at `offset`; the offset behind the last one."""
-        unpack_method = _METHOD_FRAME.unpack_from
+        unpack_method = METHOD_FRAME.unpack_from
         known_args, known_properties, reading = self._args, self._properties, self._reading
         method, key, make_content, append = self._method, self._key, self._make_content, events.append
         done = offset
@@ -176,13 +167,13 @@ def content_frames(channel: int, method: bytes, properties: bytes, body: bytes, 
     head = (
         frames.PREFIX.pack(frames.METHOD, channel, len(method)),
         method,
-        _END_AND_HEADER.pack(
-            frames.END, frames.HEADER, channel, _HEADER_SIZE + len(properties), content.BASIC_CLASS_ID, 0, size
+        END_AND_HEADER.pack(
+            frames.END, frames.HEADER, channel, HEADER_SIZE + len(properties), content.BASIC_CLASS_ID, 0, size
         ),
         properties,
     )
     if not size:
-        return b"".join((*head, _END))
+        return b"".join((*head, END_OCTET))
     if frame_max and size > frame_max - frames.OVERHEAD:
-        return b"".join((*head, _END, *frames.encode_body(channel, body, frame_max)))
-    return b"".join((*head, _END_AND_NEXT.pack(frames.END, frames.BODY, channel, size), body, _END))
+        return b"".join((*head, END_OCTET, *frames.encode_body(channel, body, frame_max)))
+    return b"".join((*head, END_AND_PREFIX.pack(frames.END, frames.BODY, channel, size), body, END_OCTET))

@@ -48,8 +48,8 @@ class FieldByField(hot.DeliveryReader):
     def walk(
         self, buf: bytes, offset: int, largest: int, channels: Container[int], busy: Container[int], events: List[Any]
     ) -> int:
-        unpack_method, unpack_tag = hot._METHOD_FRAME.unpack_from, hot._LONGLONG.unpack_from
-        unpack_header, unpack_middle = hot._END_AND_HEADER.unpack_from, hot._END_AND_BODY.unpack_from
+        unpack_method, unpack_tag = frames.METHOD_FRAME.unpack_from, hot._LONGLONG.unpack_from
+        unpack_header, unpack_middle = frames.END_AND_HEADER.unpack_from, frames.END_AND_PREFIX.unpack_from
         tags, routes, known = TAGS, self._routes, self._properties
         method, key, make_content, append = self._method, self._key, self._make_content, events.append
         done = offset
