@@ -99,15 +99,16 @@ class _Ready:
         return entry
 
     def pop_expired(self, now: float) -> Iterator[Entry]:
-        """Those at the head of a level whose time is up."""
-        for level in self._levels:
-            while level and level[0].expires is not None and level[0].expires <= now:
-                yield self._taken(level.popleft())
+        """Those at the head whose time is up: no other can expire, of whatever level."""
+        while True:
+            moment = self.next_expiry()
+            if moment is None or moment > now:
+                return
+            yield self.pop()
 
     def next_expiry(self) -> Optional[float]:
-        """When the next one at a head expires."""
-        moments = [level[0].expires for level in self._levels if level]
-        return min((moment for moment in moments if moment is not None), default=None)
+        """When the one at the head expires."""
+        return next((level[0].expires for level in reversed(self._levels) if level), None)
 
 
 class Queue:
@@ -141,7 +142,8 @@ class Queue:
         self._sequence = 0
         self._mortal = False  # some message has had an expiry
         self._timers = timers
-        self._expiry: Optional[Timer] = None  # of the next message
+        self._expiry: Optional[Timer] = None  # of the message at the head, or of one that was there
+        self._expiry_moment = 0.0
         self._disuse: Optional[Timer] = None  # of the queue
         self._latest_use = 0.0
         self.used()
@@ -180,6 +182,8 @@ class Queue:
         ready = self._ready
         while self._full(ready.count, ready.octets) and ready.count:
             self.on_dead(self, ready.pop().message, "maxlen")
+            if self._mortal:
+                self._expire()  # what was behind it
 
     def _full(self, count: int, octets: int) -> bool:
         options = self.options
@@ -313,13 +317,13 @@ class Queue:
     def _expire(self) -> None:
         for entry in self._ready.pop_expired(self._timers.clock()):
             self.on_dead(self, entry.message, "expired")
-        if self._expiry is None:
-            self._watch_expiry()
-
-    def _watch_expiry(self) -> None:
         moment = self._ready.next_expiry()
-        if moment is not None:
-            self._expiry = self._timers.after(moment - self._timers.clock(), self._expiry_due)
+        if moment is None or (self._expiry and self._expiry_moment <= moment):
+            return
+        if self._expiry:
+            self._expiry.cancel()
+        self._expiry_moment = moment
+        self._expiry = self._timers.after(moment - self._timers.clock(), self._expiry_due)
 
     def _expiry_due(self) -> None:
         self._expiry = None

@@ -330,6 +330,44 @@ def test_expiry_by_the_clock() -> None:
     assert timers.next() is None
 
 
+@pytest.mark.parametrize("how", ["get", "purge", "drop"])
+def test_what_was_behind_the_head_expires_in_time(how: str) -> None:
+    """Also when the head, which had longer to live, has gone before."""
+    clock = Clock()
+    timers = Timers(clock)
+    queue = Queue("q", timers, arguments={"x-max-length": 2})
+    dead: List[bytes] = []
+    queue.on_dead = lambda queue, message, reason: dead.append(message.body)
+    queue.publish(message(b"long"), ttl=100)
+    if how == "purge":
+        assert queue.purge() == 1
+    queue.publish(message(b"short"), ttl=1)
+    if how == "get":
+        assert queue.get()
+    if how == "drop":
+        queue.publish(message(b"for ever"))
+    dead.clear()
+    clock.now += 2
+    timers.run()
+    assert dead == [b"short"]
+
+
+def test_nothing_expires_behind_a_higher_priority() -> None:
+    """https://www.rabbitmq.com/docs/priority#interaction-with-ttl"""
+    clock = Clock()
+    timers = Timers(clock)
+    queue = Queue("q", timers, arguments={"x-max-priority": 1})
+    dead: List[bytes] = []
+    queue.on_dead = lambda queue, message, reason: dead.append(message.body)
+    queue.publish(message(b"low"), ttl=1)
+    queue.publish(message(b"high"), priority=1)
+    clock.now += 2
+    timers.run()
+    assert dead == []
+    assert queue.get()
+    assert dead == [b"low"]
+
+
 def test_a_queue_that_nobody_uses() -> None:
     clock = Clock()
     timers = Timers(clock)

@@ -305,6 +305,16 @@ def test_time_to_live_of_a_queue_and_of_a_message(ch: Channel, names: Names) -> 
     holds(ch, queue, 0)
 
 
+def test_the_next_one_expires_in_time(ch: Channel, names: Names) -> None:
+    """Also when the one before it, which had longer to live, is gone."""
+    dead = declare(ch, names)
+    queue = declare(ch, names, x_dead_letter_exchange="", x_dead_letter_routing_key=dead)
+    ch.basic_publish(Message("long", expiration="600000"), routing_key=queue)
+    ch.basic_publish(Message("short", expiration="200"), routing_key=queue)
+    assert get(ch, queue).body == "long"
+    assert got(ch, dead, 1) == ["short"]
+
+
 def test_no_time_to_live(conn: Connection, names: Names) -> None:
     """Only a consumer that takes it at once gets it."""
     ch = conn.channel()
