@@ -156,7 +156,7 @@ class Link(Reading):
     def _stalled(self, deadline: Deadline = NEVER) -> None:
         """The system takes no more for now: wait until it does, and read what comes meanwhile."""
         stall = self._stall
-        if stall is None:
+        if stall is None or stall.began <= self.transport.took_at:  # however long all of a large body takes
             stall = self._stall = self.patience.writing()
         own = self.transport.sock.gettimeout()
         while True:

@@ -140,6 +140,8 @@ class Transport:
         # Sockets of gevent and eventlet do their own waiting: it must not be done behind their back.
         self._cooperative = not isinstance(sock, _socket.socket)
         self._room = _CHUNK
+        #: When the system last took a part of something that it had not taken at once.
+        self.took_at = 0.0
         self._reader: Tuple[int, Any] = -1, None  # descriptor, and the object that waits for something to be read
 
     # --- in
@@ -246,6 +248,8 @@ class Transport:
             except OSError as exc:
                 taken = self._none_sent(exc, sent)
             stalled = not taken
+            if taken:
+                self.took_at = time.monotonic()
             sent += taken
             while left and taken >= len(left[0]):
                 taken -= len(left.popleft())

@@ -188,6 +188,30 @@ def test_publishing_to_a_deaf_peer(deaf: Peer) -> None:
     deaf.drain()
 
 
+def test_publishing_to_a_slow_peer(peer: Peer) -> None:
+    """A large body takes as long as it takes, while the peer goes on reading."""
+    body = b"x" * 3000000
+    peer.welcome()
+    peer.open_channel()
+    conn = amqp.Connection(peer.address, write_timeout=2 * SECONDS)
+    ch = conn.channel()
+    assert conn.transport
+    conn.transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+    def read_slowly() -> None:
+        for _ in range(20):
+            peer._take(len(body) // 25, "a part of the body")
+            time.sleep(SECONDS / 2)
+
+    peer.do(read_slowly)
+    peer.drain()
+    begun = time.monotonic()
+    ch.basic_publish(amqp.Message(body))
+    assert time.monotonic() - begun > 3 * SECONDS
+    with in_time():
+        conn.close(timeout=SECONDS)  # nobody answers
+
+
 @pytest.mark.parametrize(
     "call",
     [
