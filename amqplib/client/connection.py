@@ -137,7 +137,7 @@ class Connection(Handshake):
         said.update(heartbeat=heartbeat, frame_max=frame_max, channel_max=channel_max)
         said.update(target.arguments)
         login = Login(said["login_method"], login_response, said["userid"], said["password"], credentials)
-        self._limit(said["frame_max"], said["channel_max"], body_max)
+        self._limit(said["heartbeat"], said["frame_max"], said["channel_max"], body_max)
         self._prepare(protocol, login, said["virtual_host"], target.ssl(ssl))
         self._patience = Patience(reply_timeout, write_timeout, blocked_timeout)
         #: Called with the reason, and without arguments, when that changes; see on_blocked above.

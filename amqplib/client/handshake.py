@@ -76,14 +76,19 @@ _MAX_REDIRECTS = 5
 
 #: What we propose; a server may lower it.
 _CHANNEL_MAX, _FRAME_MAX = 65535, 131072
+_LONGEST_HEARTBEAT = 65535
 
 _ACCESS_REFUSED, _SYNTAX_ERROR = 403, 502
 
 #: CONNECTION_FORCED, by a broker that is being shut down; INTERNAL_ERROR, by one whose vhost is down.
 _OUT_OF_SERVICE = (320, 541)
 
-
 _VERSION_0_9 = (0, 9)  # what connection.start says in 0-9-1
+
+
+def _check(name: str, value: Optional[int], least: int, most: int, unit: str) -> None:
+    if value is not None and not (isinstance(value, int) and least <= value <= most):
+        raise ValueError("%s: %r: AMQP has from %d to %d %s" % (name, value, least, most, unit))
 
 
 def _is_refusal(exc: BaseException) -> bool:
@@ -146,14 +151,15 @@ class Handshake(AbstractChannel):
     def _abandon(self, why: str) -> None:
         self._end("the connection was closed by this program: " + why)
 
-    def _limit(self, frame_max: Optional[int], channel_max: Optional[int], body_max: int) -> None:
+    def _limit(
+        self, heartbeat: Optional[int], frame_max: Optional[int], channel_max: Optional[int], body_max: int
+    ) -> None:
         """What to agree to, and what to take."""
-        if frame_max is not None and frame_max < frames.MIN_SIZE:
-            raise ValueError("frame_max: %r: AMQP allows no less than %d octets" % (frame_max, frames.MIN_SIZE))
-        if channel_max is not None and not 0 < channel_max <= _CHANNEL_MAX:
-            raise ValueError("channel_max: %r: AMQP allows 1 to %d channels" % (channel_max, _CHANNEL_MAX))
-        if body_max < 0:
-            raise ValueError("body_max: %r: it is a number of octets" % body_max)
+        _check("heartbeat", heartbeat, 0, _LONGEST_HEARTBEAT, "seconds")
+        _check("frame_max", frame_max, frames.MIN_SIZE, (1 << 32) - 1, "octets")
+        _check("channel_max", channel_max, 1, _CHANNEL_MAX, "channels")
+        if not isinstance(body_max, int) or body_max < 0:
+            raise ValueError("body_max: %r: it is a number of octets" % (body_max,))
         self.frame_max = self._frame_max = _FRAME_MAX if frame_max is None else frame_max
         self.channel_max = self._channel_max = channel_max or _CHANNEL_MAX
         self._body_max = body_max

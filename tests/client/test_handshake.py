@@ -351,9 +351,21 @@ def test_frame_max(peer: Peer, asked: int, proposed: int, agreed: int) -> None:
     close(peer, conn)
 
 
-def test_frame_max_below_the_specifications(peer: Peer) -> None:
-    with pytest.raises(ValueError, match=r"4095.*4096"):
-        amqp.Connection(peer.address, frame_max=4095)
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("frame_max", 4095, "4095: AMQP has from 4096"),
+        ("frame_max", "8192", "'8192'"),
+        ("channel_max", 0, "0: AMQP has from 1 to 65535 channels"),
+        ("heartbeat", -1, "-1: AMQP has from 0 to 65535 seconds"),
+        ("heartbeat", "30", "'30'"),
+        ("heartbeat", 1.5, "1.5"),
+        ("body_max", None, "None: it is a number of octets"),
+    ],
+)
+def test_what_cannot_be_agreed_on_is_said_before_connecting(name: str, value: Any, words: str) -> None:
+    with pytest.raises(ValueError, match="^%s: %s" % (name, words)):
+        amqp.Connection("127.0.0.1:1", **{name: value})
 
 
 @pytest.mark.parametrize(("version", "good"), [("4.0.9", True), ("4.1.0", False), ("5.0", False)])
