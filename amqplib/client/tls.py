@@ -161,7 +161,11 @@ class TLSTransport(Transport):
 
     def _write_portion(self, data: bytes, wait: Wait) -> int:
         with self._session:
-            self._tls.write(data)
+            try:
+                self._tls.write(data)
+            except ssl.SSLWantReadError as exc:  # TLS 1.2, and a context that permits that
+                text = "%s began a TLS renegotiation; ssl.OP_NO_RENEGOTIATION refuses them" % str(self.address)
+                raise TLSError(0, text, errno=errno.EPROTO) from exc
             # With whatever reading has left to be answered (key updates): records go out in the order they were made.
             encrypted = self._outgoing.read()
         try:

@@ -75,6 +75,7 @@ def _new_context(given: Dict[str, Any]) -> ssl.SSLContext:
     except (OSError, ValueError, TypeError) as exc:
         _refuse("ca_certs", "%r: %s" % (ca_certs, _file_problem(exc, "no certificates in PEM")), exc)
     context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)  # the system may ask for more
+    context.options |= ssl.OP_NO_RENEGOTIATION  # writing would have to wait for reading
     _set_version(context, given.pop("ssl_version", None))
     _load_own_certificate(context, given)
     if "ciphers" in given:

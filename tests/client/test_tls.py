@@ -321,6 +321,26 @@ def test_the_end_of_the_session(tls_peer: TLSPeer, trusting: Dict[str, Any]) -> 
     tls_peer.close()
 
 
+def test_a_renegotiation(tls_peer: TLSPeer, trusting: Dict[str, Any]) -> None:
+    """With a context that permits it. Python's own servers cannot begin one, so this is what OpenSSL says then."""
+
+    class Renegotiating:
+        def write(self, data: bytes) -> int:
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the operation did not complete (read)")
+
+        def read(self, size: int) -> bytes:
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the operation did not complete (read)")
+
+    conn = encrypted(tls_peer, trusting)
+    transport: Any = conn.transport
+    transport._tls = Renegotiating()
+    with pytest.raises(amqp.TLSError, match="began a TLS renegotiation"):
+        conn.channel()
+    with pytest.raises(amqp.ConnectionLostError, match="began a TLS renegotiation"):
+        conn.channel()
+    tls_peer.close()
+
+
 def test_reading_and_writing_at_once(certificates: Path, trusting: Dict[str, Any]) -> None:
     """Two threads on one session, and not a byte is lost: an echo of much more than fits the system's buffers."""
     size, piece = 30_000_000, bytes(range(256)) * 1000

@@ -43,6 +43,7 @@ def test_it_verifies(option: Any) -> None:
     context, server_hostname = make_context(option)
     assert_verifying(context)
     assert context.maximum_version == ssl.create_default_context().maximum_version
+    assert context.options & ssl.OP_NO_RENEGOTIATION
     assert server_hostname is None
 
 
