@@ -9,7 +9,7 @@ from typing import Deque, Iterator, List, NoReturn, Optional
 
 from .channel_methods import ChannelMethods
 from .confirms import Confirms
-from .deadline import NEVER, Deadline
+from .deadline import NEVER, Deadline, take_lock
 from .exceptions import AMQPTimeoutError, ChannelClosedError, NestedCallError
 from .link import Link
 from .routes import Route
@@ -144,9 +144,17 @@ class Batching(ChannelMethods):
     def _flush(self, deadline: Deadline = NEVER) -> None:
         if not self._gathered or not self.is_open:
             return
-        with self._flushing:
-            if self._gathered:
-                self._send_gathered(self._gathered, deadline)
+        held: List[bool] = []
+        try:
+            if deadline is not NEVER and not take_lock(self._flushing, deadline, held):
+                text = "%s: another thread could not send a batch within %.3g s"
+                raise AMQPTimeoutError(text % (self._where(), deadline.seconds or 0))
+            with self._flushing:
+                if self._gathered:
+                    self._send_gathered(self._gathered, deadline)
+        finally:
+            if held:
+                self._flushing.release()
 
     def _send_gathered(self, gathered: Deque[bytes], deadline: Deadline = NEVER) -> None:
         """With `_flushing` held."""

@@ -194,6 +194,29 @@ def test_a_deadline_inside_a_batch(broker: Broker, conn: amqp.Connection, ch: am
     assert time.monotonic() - began < PATIENCE / 2
 
 
+def test_a_deadline_while_another_thread_sends_a_batch(broker: Broker, conn: amqp.Connection, ch: amqp.Channel) -> None:
+    """That thread cannot go on, and this one has added to what it sends."""
+    assert conn.transport
+    conn.transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    broker.faults.stall()
+
+    def batch() -> None:
+        with suppress(amqp.AMQPConnectionException, amqp.AMQPTimeoutError), ch.batch():
+            for _ in range(200):
+                publish(ch, LARGE)
+
+    thread = started(batch, 0.5)
+    publish(ch)
+    began = time.monotonic()
+    with pytest.raises(amqp.AMQPTimeoutError):
+        ch.wait(timeout=0.2)
+    with pytest.raises(amqp.AMQPTimeoutError):
+        conn.drain_events(timeout=0.2)
+    assert time.monotonic() - began < PATIENCE / 2
+    broker.faults.resume()
+    thread.join(PATIENCE)
+
+
 # --- confirm_select()
 
 
