@@ -67,7 +67,8 @@ class Connection(Handshake):
         tls_options.make_context). Only cert_reqs=ssl.CERT_NONE turns verification off.
     insist: ask the server not to redirect to another host.
     connect_timeout: seconds for everything up to the open virtual host; None waits as long as the system does.
-    credentials: a function without arguments that returns (userid, password), asked before each login.
+    credentials: a function without arguments that returns (userid, password), asked before each login; then those
+        given, and those in a URL, are not used. The time it takes is part of connect_timeout.
     protocol: '0-8' or '0-9-1' to speak only that; otherwise what the broker understands.
     heartbeat: seconds between heartbeats, at most what the server proposes; 0 for none. None is 0, and in client_0_9_1
         what the server proposes.

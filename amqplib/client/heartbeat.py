@@ -1,7 +1,8 @@
 """Heartbeats: a thread that tells the peer that we are here while the program does something else.
 
 It only sends. That the peer is silent is noticed by whoever waits (`Link`). It is started only when a heartbeat was
-agreed on, holds the link by a weak reference, and ends with it.
+agreed on, and ends with the link; with one that is dropped without a close, which it holds by a weak reference, at its
+next beat.
 """
 
 from __future__ import annotations
