@@ -87,7 +87,8 @@ class Batching(ChannelMethods):
             yield
         finally:
             with self._flushing:  # whatever other threads send meanwhile comes behind it
-                gathered, self._gathered = self._gathered or deque(), _ENDING
+                gathered, self._gathered = self._gathered, _ENDING
+                assert gathered is not None  # though it may be empty until another thread adds to it just now
                 try:
                     while gathered:
                         self._check_leaving()

@@ -58,6 +58,9 @@ _CONSUME_OK = sig_of("basic.consume_ok")
 _DELIVER = sig_of("basic.deliver")
 _GET_EMPTY = sig_of("basic.get_empty")
 
+#: Why a channel is closed after close().
+_PARTED = "by this program"
+
 
 class Channel(Publishing):
     """One channel of a connection; made by Connection.channel().
@@ -182,7 +185,7 @@ class Channel(Publishing):
             item = (counts_returned and self._take_noted()) or self._take_next(allowed) or self._close_item
             if item is None and (self._close_answered or not self.is_open):
                 self._link.check()
-                self._raise_closed("by this program")
+                self._raise_closed(_PARTED)
             return item
 
         if not counts_returned:
@@ -206,7 +209,7 @@ class Channel(Publishing):
         self._noted = 0
         if item[0] is _CLOSE:
             self._closed_by_server(item[1])
-        if self._link.notices:
+        if self._link.notices or self._link.remarks:
             self._link.tell()
         return item
 
@@ -278,13 +281,17 @@ class Channel(Publishing):
             except ValueError:
                 self._close_sent = False  # nothing was
                 raise
+            except ChannelClosedError:
+                if self._closed_because != _PARTED:
+                    raise
+                return  # another thread has closed it meanwhile
             except (AMQPTimeoutError, NestedCallError) as exc:
                 if self.is_open:  # it has not been sent either
                     self._close_sent = False
                     self._abandon("by this program: %s came before the server could be told" % type(exc).__name__)
                 raise
             self._link.drop_route(self._number)
-            self._finish("by this program")
+            self._finish(_PARTED)
 
     def _abandon(self, why: str) -> None:
         if self.is_open:
@@ -306,7 +313,9 @@ class Channel(Publishing):
         connection, self.connection, self.channel_id = self.connection, None, None
         if connection is not None and connection.channels is not None:
             connection.channels.pop(self._number, None)
-        self.callbacks = {}
+        self.callbacks, self._on_cancel = {}, {}
+        # what these belong to most likely has the channel
+        self.on_return = self._on_ack = self._on_nack = None
         self.method_queue.clear()
 
     def _where(self) -> str:

@@ -10,6 +10,7 @@ from typing import (
     ClassVar,
     Collection,
     Dict,
+    List,
     NoReturn,
     Optional,
     Sequence,
@@ -24,7 +25,7 @@ from .abstract_channel import AbstractChannel
 from .channel import Channel
 from .computed import computed
 from .deadline import Deadline
-from .exceptions import AMQPConnectionException, AMQPTimeoutError, ConnectionLostError, NestedCallError
+from .exceptions import AMQPConnectionException, AMQPTimeoutError, ConnectionLostError, NestedCallError, printable
 from .handshake import Handshake
 from .link import AT_ONCE, Link
 from .logger import LOGGER
@@ -93,6 +94,8 @@ class Connection(Handshake):
     `locales`, `version_major`, `version_minor`, `known_hosts` as the server gave them.
     """
 
+    __slots__ = ("_made",)  # see AbstractChannel
+
     #: What channel() makes.
     channel_class: ClassVar[Type[Channel]] = Channel
 
@@ -130,6 +133,7 @@ class Connection(Handshake):
         unknown.clear()
         if names:
             self._unknown_arguments(names)
+        self._made = False
         self.channel_id = 0
         self.auto_decode = False
         target = parse_target(host, bool(ssl))
@@ -146,6 +150,7 @@ class Connection(Handshake):
 
         deadline = Deadline(said["connect_timeout"])
         self._make(target.addresses, client_properties, locale, insist, said["heartbeat"], deadline)
+        self._made = True
         if (on_blocked or on_unblocked) and "connection.blocked" not in self._link.dialect:
             text = "%s: on_blocked will not be called: AMQP %s, which is spoken here, has no connection.blocked"
             LOGGER.warning(text + "; connect with protocol='0-9-1'", self._where(), self._link.dialect.name)
@@ -173,13 +178,15 @@ class Connection(Handshake):
 
     def pending(self) -> int:
         """How many methods have arrived, on all channels, and can be handled without reading from the network."""
-        channels = [ch for ch in (self.channels or {}).values() if ch is not self]
-        return super().pending() + sum(channel.pending() for channel in channels)
+        return super().pending() + sum(channel.pending() for channel in self._open_channels())
+
+    def _open_channels(self) -> List[Channel]:
+        every = list((self.channels or {}).values())  # in one step: other threads may open and close some meanwhile
+        return [channel for channel in every if isinstance(channel, Channel)]
 
     def stats(self) -> Stats:
         """What has gone over this connection so far."""
         link = self._link
-        channels = [ch for ch in (self.channels or {}).values() if isinstance(ch, Channel)]
         return Stats(
             frames_in=link.receiver.frames,
             # a message is counted as one frame when it is sent, and has three
@@ -188,7 +195,7 @@ class Connection(Handshake):
             bytes_out=link.bytes_out,
             messages_in=link.receiver.contents,
             messages_out=link.messages_out,
-            in_flight=sum(len(ch._confirms.unconfirmed) for ch in channels if ch._confirms),
+            in_flight=sum(len(ch._confirms.unconfirmed) for ch in self._open_channels() if ch._confirms),
             pending=self.pending(),
             last_seen=link.silence(),
         )
@@ -252,12 +259,12 @@ class Connection(Handshake):
         return self._patience.blocked
 
     def _blocked(self, args: Tuple[str]) -> None:
-        LOGGER.warning("%s: the server takes no publishes: %s", self._where(), args[0])
+        self._link.remarks.append(("%s: the server takes no publishes: %s", self._where(), printable(args[0])))
         if self.on_blocked:
             self._link.notices.append(partial(self.on_blocked, args[0]))
 
     def _unblocked(self, args: Tuple[()]) -> None:
-        LOGGER.warning("%s: the server takes publishes again", self._where())
+        self._link.remarks.append(("%s: the server takes publishes again", self._where()))
         if self.on_unblocked:
             self._link.notices.append(self.on_unblocked)
 
@@ -267,7 +274,10 @@ class Connection(Handshake):
         Without one, the `credentials` of the connection are asked for it; ValueError where there are none. reason: for
         the server's log. DialectError in 0-8, AMQPConnectionException when the server refuses it.
         """
-        new_secret = self._login.secret() if new_secret is None else hide(new_secret)
+        new_secret = hide(new_secret)
+        if new_secret is None:
+            self._link.check()
+            new_secret = self._login.secret()
         self._call("connection.update_secret", new_secret, reason)
 
     def drain_events(self, timeout: Optional[float] = None) -> Any:
@@ -278,11 +288,12 @@ class Connection(Handshake):
         channels, link = self._channels(), self._link
         link.draining.append(None)
         try:
-            number, item = link.wait_for(link.take_ready, Deadline(timeout), free=True)
+            number, route, item = link.wait_for(link.take_ready, Deadline(timeout), free=True)
         finally:
             link.draining.pop()
         channel = channels.get(number)
-        return channel.dispatch_method(*item) if channel else None
+        # another thread may have closed the channel since, and opened another one of this number
+        return channel.dispatch_method(*item) if channel is not None and channel is route else None
 
     # --- the end
 
@@ -306,21 +317,28 @@ class Connection(Handshake):
                 self._link.check()
         except ValueError:
             raise  # nothing was sent
-        except BaseException:
-            self._end(_PARTED.reply_text)
-            raise
-        self._end(_PARTED.reply_text)
+        except BaseException as exc:
+            # another thread, or a signal handler, may have closed it meanwhile, in good order
+            if not (isinstance(exc, ConnectionLostError) and self._link.failure is _PARTED):
+                self._end(_PARTED.reply_text)
+                raise
+        self._link.fail(_PARTED)
+        self._link.close()
 
     def _too_late(self) -> NoReturn:
         raise ConnectionLostError(0, "another thread is closing the connection", where=self._where())
 
     def _do_close(self) -> None:
-        """Let go of the network and of the channels. Called once, when the connection is over."""
+        """Let go of the network and of the channels, when the connection is over. Can be done again."""
         channels = self.channels or {}
         self.transport = self.channels = self.connection = None
         for channel in list(channels.values()):
             if channel is not self and isinstance(channel, Channel):
                 channel._do_close()
+        if self._made:
+            # what these belong to most likely has the connection
+            self.on_blocked = self.on_unblocked = None
+            self._login.forget()
         LOGGER.debug("the connection to %s is over", self._where())
 
     _METHOD_MAP: ClassVar[Dict[Sig, Callable[..., Any]]] = {

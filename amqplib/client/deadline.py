@@ -20,7 +20,7 @@ class Deadline:
     Patience.put_off(). Others hold whatever happens. ValueError for what is neither a number nor None.
     """
 
-    __slots__ = ("_end", "began", "patient", "seconds")
+    __slots__ = ("_end", "began", "blocked_before", "patient", "seconds")
 
     def __init__(self, seconds: Optional[float], patient: bool = False) -> None:
         if not (seconds is None or (isinstance(seconds, (int, float)) and seconds == seconds)):  # nan is not itself
@@ -28,6 +28,8 @@ class Deadline:
         #: What was asked for, for error messages.
         self.seconds = seconds
         self.patient = patient
+        #: Of a patient one: seconds for which the connection had been blocked before this began.
+        self.blocked_before = 0.0
         #: When that was, on time.monotonic().
         self.began = time.monotonic()
         self._end = None if seconds is None or seconds > _FOR_EVER else self.began + seconds

@@ -71,6 +71,11 @@ def method_name(sig: Sig) -> str:
     return METHOD_NAME_MAP.get(sig, "")
 
 
+def printable(text: str) -> str:
+    """The text with bytes that were not UTF-8 spelled out: as it came, it could not be printed or written to a file."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class AMQPException(Exception):
     """Something that AMQP reports with a reply code.
 
@@ -87,7 +92,7 @@ class AMQPException(Exception):
         self.args = (reply_code, reply_text, method_sig, method_name(method_sig))
 
     def __str__(self) -> str:
-        text = str(self.amqp_reply_text)
+        text = printable(str(self.amqp_reply_text)) or "no reason was given"
         if self.amqp_reply_code:
             text = "%s %s" % (self.amqp_reply_code, text)
         name = method_name(self.amqp_method_sig)

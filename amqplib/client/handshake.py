@@ -381,9 +381,14 @@ class Handshake(AbstractChannel):
             heartbeat = self._default_heartbeat
         if heartbeat is not None:
             self.heartbeat = min(heartbeat, self.heartbeat or heartbeat)
-        self._send("connection.tune_ok", self.channel_max, self.frame_max, self.heartbeat)
         if self.heartbeat:
-            self._link.start_heartbeats(self.heartbeat)
+            try:
+                self._link.make_heartbeats(self.heartbeat)
+            except RuntimeError as exc:  # there are too many threads; or Python 3.12 is about to exit
+                LOGGER.warning("%s: no heartbeats, for there is no thread to send them: %s", self._where(), exc)
+                self.heartbeat = 0
+        self._send("connection.tune_ok", self.channel_max, self.frame_max, self.heartbeat)
+        self._link.start_heartbeats(self.heartbeat)
         self._link.receiver.frame_max = self._link.sender.frame_max = self.frame_max
 
     def _open(self, insist: bool, deadline: Deadline) -> Optional[str]:

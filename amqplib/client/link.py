@@ -12,7 +12,8 @@ The rules, which everything in amqplib.client keeps, and most of which are asser
    meanwhile, so that two full buffers do not wait for each other.
 3. Only the leader reads from the transport and touches the receiver's buffer.
 4. Code of the program runs only where no lock is held: callbacks in wait() and drain_events(), and what the connection
-   has to tell (on_blocked) where those, basic_publish() or a call have nothing locked any more (`Routes.tell`).
+   has to tell (on_blocked) where those, basic_publish() or a call have nothing locked any more (`Routes.tell`). Nor is
+   anything else logged there than for debugging: the handlers of logging may be the program's.
 5. Locks are taken in the order: a channel's own (_calling, _publishing, _flushing), `_writing`, `_state`.
 6. After `fail()` nothing is read or written any more, and everybody who waits or comes later is told why.
 7. Whoever waits has a deadline, and holds to it whatever else goes on. None is for ever, and the caller's choice.
@@ -68,14 +69,17 @@ class Link(Reading):
 
     def send_heartbeat(self) -> None:
         """Send a heartbeat, unless something else is being sent, or nothing can be."""
-        if self._stall is None and self.transport.await_room(_NOW, reading=False)[1]:
+        if self.heartbeat and self._stall is None and self.transport.await_room(_NOW, reading=False)[1]:
             self.send_raw(HEARTBEAT_FRAME, look=False)
 
+    def make_heartbeats(self, interval: int) -> None:
+        """Get ready to send heartbeats; RuntimeError when there can be no thread for it."""
+        self._beats = Heartbeats(self, interval / 2)
+
     def start_heartbeats(self, interval: int) -> None:
-        """Send heartbeats from now on, and expect them."""
+        """Send heartbeats from now on, and expect them, unless the interval is 0."""
         self._heard = self._attended = monotonic()
         self.heartbeat = interval
-        self._beats = Heartbeats(self, interval / 2)
 
     def send_raw(
         self,

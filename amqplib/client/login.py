@@ -120,6 +120,12 @@ class Login:
         self._ask()
         return SecretStr(self._password)
 
+    def forget(self) -> None:
+        """Let go of the program's functions: there will be no more logins."""
+        self._credentials = None
+        if callable(self._given):
+            self._given = None
+
     def _ask(self) -> None:
         if self._credentials is None:
             return

@@ -7,9 +7,10 @@ the connection, so that no call behind that publish is answered (https://www.rab
 from __future__ import annotations
 
 import time
-from typing import Optional
+from typing import Optional, Tuple
 
 from .deadline import Deadline
+from .exceptions import printable
 
 __all__ = ["Patience"]
 
@@ -23,6 +24,15 @@ class Patience:
         write_timeout: Optional[float] = None,
         blocked_timeout: Optional[float] = None,
     ) -> None:
+        for name, seconds in (
+            ("reply_timeout", reply_timeout),
+            ("write_timeout", write_timeout),
+            ("blocked_timeout", blocked_timeout),
+        ):
+            try:
+                Deadline(seconds)
+            except ValueError as exc:  # here, and not from whatever call comes to need it
+                raise ValueError("%s: %s" % (name, exc)) from None
         #: For the answer to a call.
         self.reply_timeout = reply_timeout
         #: For the system to take what is written, which it does not while the peer reads nothing.
@@ -31,26 +41,39 @@ class Patience:
         self.blocked_timeout = blocked_timeout
         #: The broker's reason, while the connection is blocked.
         self.blocked: Optional[str] = None
-        self._began = self._ended = 0.0  # of the latest block
+        self._began = 0.0  # the latest block
+        # how many seconds earlier blocks have lasted, and when the present one began; two threads may look at it
+        self._blocks: Tuple[float, Optional[float]] = (0.0, None)
 
     def block(self, reason: str) -> None:
         """The broker has blocked the connection."""
         if self.blocked is None:
             self._began = time.monotonic()
+            self._blocks = self._blocks[0], self._began
         self.blocked = reason
 
     def unblock(self) -> None:
         """It takes publishes again."""
-        self._ended = time.monotonic()
+        self._blocks = self._blocked_for(), None
         self.blocked = None
 
     def answering(self) -> Deadline:
         """For the answer to a call."""
-        return Deadline(self.reply_timeout, patient=True)
+        return self._patient(self.reply_timeout)
 
     def writing(self) -> Deadline:
         """For the system to take what is written."""
-        return Deadline(self.write_timeout, patient=True)
+        return self._patient(self.write_timeout)
+
+    def _patient(self, seconds: Optional[float]) -> Deadline:
+        deadline = Deadline(seconds, patient=True)
+        deadline.blocked_before = self._blocked_for()
+        return deadline
+
+    def _blocked_for(self) -> float:
+        """Seconds for which the connection has been blocked until now, altogether."""
+        earlier, since = self._blocks
+        return earlier if since is None else earlier + time.monotonic() - since
 
     def unblocking(self) -> Deadline:
         """For the end of the present block."""
@@ -58,11 +81,10 @@ class Patience:
         return deadline.later(self._began - deadline.began)
 
     def put_off(self, deadline: Deadline) -> Deadline:
-        """The deadline; a patient one later by as much of the latest block as falls behind its beginning."""
+        """The deadline; a patient one later by the time for which the connection has been blocked since it began."""
         if not deadline.patient:
             return deadline
-        end = self._ended if self.blocked is None else time.monotonic()
-        pause = end - max(self._began, deadline.began)
+        pause = self._blocked_for() - deadline.blocked_before
         if pause <= 0:
             return deadline
         if self.blocked_timeout is not None:
@@ -74,4 +96,5 @@ class Patience:
         if self.blocked is None:
             return ""
         pause = time.monotonic() - self._began
-        return "; the broker has blocked the connection for %.3g s, for this reason: %s" % (pause, self.blocked)
+        text = "; the broker has blocked the connection for %.3g s, for this reason: %s"
+        return text % (pause, printable(self.blocked))

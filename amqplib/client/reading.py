@@ -43,6 +43,8 @@ class Reading(Routes):
         while True:
             found = self._wait(take, deadline)
             if found is not None:
+                if free and self.remarks:
+                    self.log_remarks()
                 return found
             # What the connection itself has to hear waits until here, so that what came before it is handled first.
             if self.control:

@@ -102,6 +102,7 @@ class Routes:
         "draining",
         "failure",
         "frames_out",
+        "remarks",
         "transport",
     )
 
@@ -122,7 +123,7 @@ class Routes:
         self.where = where
         #: Called without locks before anything is read or written: the connection deals with its own methods.
         self._on_control: Optional[Callable[[], None]] = on_control
-        #: Called once, without locks, when the link is over.
+        #: Called without locks when the link is over; once, but for Ctrl-C and threads that meet the end together.
         self._on_failure: Optional[Callable[[], None]] = on_failure
         #: What connection.start said of the server.
         self.server_properties: Dict[str, Any] = {}
@@ -140,6 +141,8 @@ class Routes:
         self.control = False
         #: Functions of the program to be called, with their arguments, where no lock is held.
         self.notices: Deque[Callable[[], Any]] = deque()
+        #: Warnings to be logged there: handlers of the program's may take their time, and publish.
+        self.remarks: Deque[Tuple[Any, ...]] = deque()
         self._leader: Optional[int] = None  # the thread that reads, by threading.get_ident()
         self._taking_in = False  # is it between the socket and the queues?
         self._followers = 0
@@ -224,14 +227,12 @@ class Routes:
                 self._changed.notify_all()
         undecoded = self.receiver.reading.undecoded
         if undecoded:
-            for name, raw in undecoded:
-                LOGGER.warning(
-                    "%s: the field %r could not be read and is left as it came: %s", self.where, name, quote(raw)
-                )
+            text = "%s: the field %r could not be read and is left as it came: %s"
+            self.remarks.extend((text, self.where, name, quote(raw)) for name, raw in undecoded)
             undecoded.clear()
 
-    def take_ready(self) -> Optional[Tuple[int, Item]]:
-        """For wait_for(): a method of any channel, with the channel's number. Channels take turns."""
+    def take_ready(self) -> Optional[Tuple[int, Route, Item]]:
+        """For wait_for(): a method of any channel, with the channel and its number. Channels take turns."""
         while self.ready:
             number, route = self.ready.popitem(last=False)
             try:
@@ -240,17 +241,27 @@ class Routes:
                 continue  # all handled already
             if route.method_queue:
                 self.ready[number] = route
-            return number, item
+            return number, route, item
         return None
 
     def tell(self) -> None:
         """Call the program's functions that are due. Nothing may be locked: they may do what they want."""
+        self.log_remarks()
         while self.notices:
             try:
                 notice = self.notices.popleft()
             except IndexError:
                 return  # another thread calls it
             notice()
+
+    def log_remarks(self) -> None:
+        """Likewise log what there is to say."""
+        while self.remarks:
+            try:
+                remark = self.remarks.popleft()
+            except IndexError:
+                return
+            LOGGER.warning(*remark)
 
     # --- the end
 
@@ -272,6 +283,7 @@ class Routes:
         self._leader, self._followers, self._beats = None, 0, None
         self._taking_in = self._mid_write = False
         self.notices.clear()
+        self.remarks.clear()
         self._owed.clear()
         for route in routes:
             route._forked()
@@ -307,12 +319,14 @@ class Routes:
 
     def _tear_down(self) -> None:
         with self._state:
-            on_failure, self._on_failure, self._on_control = self._on_failure, None, None
+            self._on_control = None
             self._routes, self.ready, self._control_route = {}, OrderedDict(), Route()
             beats, self._beats = self._beats, None  # stopped once: an Event cannot be set in the middle of being set
             self._changed.notify_all()
         if beats:
             beats.stop()
         self.transport.shut()
-        if on_failure:
+        on_failure = self._on_failure
+        if on_failure:  # until it has been called to its end: Ctrl-C may come before
             on_failure()
+            self._on_failure = None

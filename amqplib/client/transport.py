@@ -19,8 +19,9 @@ import time
 import weakref
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from itertools import islice
-from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple, Union
 
 from .address import Address
 from .deadline import NEVER, Deadline
@@ -87,7 +88,10 @@ def _look_up(address: Address, deadline: Deadline) -> List[Any]:
     if deadline.remaining() is None or _is_literal(address.host):
         ask()
     else:
-        threading.Thread(target=ask, name="amqplib-lookup", daemon=True).start()
+        try:
+            threading.Thread(target=ask, name="amqplib-lookup", daemon=True).start()
+        except RuntimeError:  # there are too many; or Python 3.12 is about to exit
+            ask()
         if not answered.wait(deadline.remaining()):
             text = "%s: the host name was not looked up within %.3g s" % (address, deadline.seconds or 0)
             raise AMQPTimeoutError(text)
@@ -323,7 +327,8 @@ class Transport:
         with suppress(OSError):  # the peer was faster
             self.sock.shutdown(socket.SHUT_RDWR)
         # It goes with the last that knows of it; without a warning, also when it is garbage collection that finds out.
-        weakref.finalize(self, self.sock.close).atexit = False
+        # Not by weakref.finalize(), which imports something: this may be a __del__ at the exit of the interpreter.
+        _shut[id(self)] = weakref.ref(self, partial(_let_go, id(self), self.sock))
 
     def leave(self) -> None:
         """Let go of this process's hold of the socket, and leave the network connection as it is."""
@@ -337,6 +342,15 @@ class Transport:
     def _lost(self, exc: OSError) -> ConnectionLostError:
         reason = exc.strerror or str(exc) or type(exc).__name__
         return ConnectionLostError(0, "the connection to %s was lost: %s" % (self.address, reason), errno=exc.errno)
+
+
+#: Transports whose sockets are to be closed when they go, by id().
+_shut: Dict[int, weakref.ref[Transport]] = {}
+
+
+def _let_go(number: int, sock: socket.socket, ref: weakref.ref[Transport]) -> None:
+    _shut.pop(number, None)
+    sock.close()
 
 
 def open_transport(address: Address, ssl: Any, deadline: Deadline) -> Transport:

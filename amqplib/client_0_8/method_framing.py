@@ -50,7 +50,7 @@ class MethodReader:
         """(channel number, method signature, arguments, content or None), waiting until there is one."""
         link = self._connection._open_link()
         link.raw_arguments = Arguments
-        number, (sig, args, content) = link.wait_for(link.take_ready)
+        number, _, (sig, args, content) = link.wait_for(link.take_ready)
         return number, sig, Arguments(args), content
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import List
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import amqplib.client_0_8 as amqp
 from amqplib.client.transport import Wait
 
-from .peer import Peer, content, method
+from .peer import PATIENCE, Peer, content, method
 
 
 def published(number: int) -> bytes:
@@ -175,3 +176,37 @@ def check_all(peer: Peer, frames: List[bytes]) -> None:
     data = peer._take(sum(map(len, frames)), "500 publishes")
     size = len(frames[0])
     assert sorted(data[i : i + size] for i in range(0, len(data), size)) == sorted(frames)
+
+
+def test_deadlines_hold_while_another_threads_batch_is_not_taken(peer: Peer, conn: amqp.Connection) -> None:
+    """Of what calls send before they wait, too."""
+    for number in (1, 2):
+        peer.open_channel(number)
+    one, two = conn.channel(), conn.channel()
+    ended: List[BaseException] = []
+
+    def publish_for_ever() -> None:
+        try:
+            with one.batch():
+                while True:
+                    one.basic_publish(amqp.Message(b"x" * 3000))
+        except amqp.ConnectionLostError as exc:
+            ended.append(exc.with_traceback(None))
+
+    threads = [threading.Thread(target=publish_for_ever, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + PATIENCE
+    while conn._link._stall is None:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    time.sleep(0.1)  # so that the other one publishes as well
+    begun = time.monotonic()
+    for call in (conn.drain_events, two.wait, conn.close):
+        with pytest.raises(amqp.AMQPTimeoutError):
+            call(timeout=0.2)
+    assert time.monotonic() - begun < PATIENCE
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert len(ended) == 2
+    peer.drain()

@@ -215,3 +215,25 @@ def test_a_publish_with_a_timeout_of_its_own(newer_peer: Peer) -> None:
     assert time.monotonic() - begun < PATIENCE
     assert not ch.unconfirmed
     part(newer_peer, conn)
+
+
+def test_several_blocks_in_the_time_of_one_call(newer_peer: Peer) -> None:
+    """None of them counts as the broker's fault."""
+    conn = connect(newer_peer, reply_timeout=1.0, blocked_timeout=PATIENCE)
+    ch = open_channel(newer_peer, conn)
+    newer_peer.expect("queue.purge")
+    for _ in range(3):
+        newer_peer.send("connection.blocked", "low on memory", channel=0)
+        newer_peer.do(lambda: time.sleep(0.7))
+        newer_peer.send("connection.unblocked", channel=0)
+    newer_peer.send("queue.purge_ok", 1)
+    assert ch.queue_purge("q") == 1
+    part(newer_peer, conn)
+
+
+@pytest.mark.parametrize("name", ["reply_timeout", "write_timeout", "blocked_timeout"])
+@pytest.mark.parametrize("value", ["5", float("nan"), []])
+def test_timeouts_that_are_none(name: str, value: Any) -> None:
+    """Before anybody is connected to."""
+    with pytest.raises(ValueError, match=name + ": a timeout is a number of seconds or None"):
+        amqp.Connection("127.0.0.1:1", **{name: value})

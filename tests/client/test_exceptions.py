@@ -146,3 +146,16 @@ NAMES: Dict[Tuple[int, int], str] = {
 
 def test_method_names() -> None:
     assert {sig: exceptions.METHOD_NAME_MAP.get(sig) for sig in NAMES} == NAMES
+
+
+@pytest.mark.parametrize("code", [0, 320])
+def test_a_server_that_gives_no_reason(code: int) -> None:
+    text = str(amqp.AMQPConnectionException(code, "", (0, 0), "somewhere"))
+    assert text.endswith("no reason was given [somewhere]")
+
+
+def test_a_reason_that_is_not_utf_8_can_be_printed() -> None:
+    reason = b"gr\xfc\xdfe".decode("utf-8", "surrogateescape")
+    exc = amqp.AMQPChannelException(404, reason, (0, 0))
+    assert str(exc).encode("utf-8") == b"404 gr\\udcfc\\udcdfe"
+    assert exc.amqp_reply_text == reason

@@ -8,12 +8,15 @@ from __future__ import annotations
 import collections
 import contextlib
 import gc
+import subprocess
+import sys
 import weakref
-from typing import Any, Callable, Counter, Dict, Iterator, List
+from typing import Any, Callable, Counter, Dict, Iterator, List, Tuple
 
 import pytest
 
 import amqplib.client_0_8 as amqp
+import amqplib.client_0_9_1 as amqp91
 
 from .peer import Peer, content, method
 
@@ -286,3 +289,65 @@ def test_a_connection_that_is_dropped_without_a_close(peer: Peer) -> None:
     del conn
     gc.collect()
     sock.close()
+
+
+class Program:
+    """As most are: what has the connection has the functions that it calls."""
+
+    def __init__(self, peer: Peer) -> None:
+        peer.welcome()
+        self.conn = amqp91.Connection(
+            peer.address, heartbeat=0, credentials=self.log_in, on_blocked=self.notice, on_unblocked=self.notice
+        )
+        peer.open_channel()
+        self.ch = self.conn.channel()
+        self.ch.on_return = self.notice
+        peer.answer("confirm.select", "confirm.select_ok")
+        self.ch.confirm_select(on_ack=self.notice, on_nack=self.notice)
+        peer.answer("basic.consume", "basic.consume_ok", "tag")
+        self.ch.basic_consume("q", callback=self.notice, on_cancel=self.notice)
+
+    def log_in(self) -> Tuple[str, str]:
+        return "guest", "guest"
+
+    def notice(self, *args: Any) -> None:
+        """Not called here."""
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_functions_of_what_has_the_connection(newer_peer: Peer, lost: bool) -> None:
+    program = Program(newer_peer)
+    if lost:
+        newer_peer.close()
+        with contextlib.suppress(OSError):
+            program.ch.wait()
+    else:
+        newer_peer.part()
+        program.conn.close()
+    watched: List[weakref.ref[Any]] = [weakref.ref(each) for each in (program, program.conn, program.ch)]
+    del program
+    assert_gone(watched)
+
+
+PROGRAM = """
+import sys
+import amqplib.client_0_8 as amqp
+
+class Program:
+    def __init__(self):
+        self.conn = amqp.Connection(sys.argv[1])
+
+    def __del__(self):
+        self.conn.close()
+
+program = Program()
+"""
+
+
+def test_the_interpreter_exits(peer: Peer) -> None:
+    """A __del__ may close the connection when hardly anything of Python is left."""
+    peer.welcome()
+    peer.part()
+    command = [sys.executable, "-X", "dev", "-c", PROGRAM, peer.address]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=50, check=True)
+    assert done.stdout == b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 import time
 from typing import Any, Iterator, List
 
@@ -167,3 +168,23 @@ def test_a_heartbeat_that_meets_a_block(newer_peer: Peer) -> None:
         time.sleep(0.01)
     assert conn.blocked == "low on memory"
     assert told == []
+
+
+def test_no_thread_to_send_them(newer_peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with Python 3.12 when the interpreter is about to exit: none are agreed on, and the name is looked up all
+    the same."""
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    newer_peer.greet()
+    newer_peer.expect("connection.start_ok", channel=0)
+    newer_peer.send("connection.tune", 2047, 131072, 60, channel=0)
+    newer_peer.expect("connection.tune_ok", 2047, 131072, 0, channel=0)
+    newer_peer.open_host()
+    newer_peer.part()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        conn = amqp.Connection("localhost:%d" % newer_peer.port)
+    assert conn.heartbeat == 0
+    conn.close()

@@ -116,3 +116,19 @@ def test_publishing(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> None
     with pytest.raises(amqp.ConnectionLostError, match="Interruption"):
         ch.basic_publish(amqp.Message(b"y"))
     peer.drain()
+
+
+def test_the_end(peer: Peer, conn: amqp.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another close() completes it."""
+
+    def interrupted() -> None:
+        monkeypatch.undo()
+        raise Interruption
+
+    assert conn.transport is not None
+    monkeypatch.setattr(conn.transport, "shut", interrupted)
+    peer.part()
+    with pytest.raises(Interruption):
+        conn.close()
+    conn.close()
+    assert conn.transport is None

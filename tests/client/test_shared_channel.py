@@ -4,6 +4,7 @@ tag that the broker gives it, nobody is told that another's refused message is s
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from contextlib import nullcontext, suppress
@@ -395,3 +396,25 @@ def test_another_thread_hears_that_the_consumer_is_ended(broker: Broker, ch: amq
     over.set()
     other.join(PATIENCE)
     assert not thread.is_alive()
+
+
+def test_batches_that_begin_and_end_while_another_thread_publishes(ch: amqp.Channel) -> None:
+    """Nothing is left in a batch that has ended, were it empty until just then."""
+    over = threading.Event()
+
+    def batches() -> None:
+        while not over.is_set():
+            with ch.batch():
+                pass
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        thread = started(batches, 0)
+        for _ in range(3000):
+            publish(ch)
+    finally:
+        over.set()
+        sys.setswitchinterval(before)
+    thread.join(PATIENCE)
+    assert ch.queue_declare("q", passive=True)[1] == 3000

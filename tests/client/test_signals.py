@@ -303,7 +303,7 @@ def test_closing_in_the_middle_of_the_end(
     newer_peer: Peer, newer_conn: amqp91.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread that sends heartbeats is told once: the Event that tells it cannot be set in the middle of that."""
-    newer_conn._link.start_heartbeats(60)
+    newer_conn._link.make_heartbeats(60)
     beats, ended = newer_conn._link._beats, []
     assert beats is not None
     stop = beats.stop
