@@ -218,15 +218,16 @@ class Publishing(Batching):
                 yield
                 return
             with self._publishing:
-                self._counting = self._uncounted._said_last = True
-                self._confirms = Confirms()
+                self._counting = True
+                self._confirms = Confirms()  # before the next line: who is refused by that looks here again
+                self._uncounted._said_last = True
                 try:
                     self._send_uncounted(deadline)
                     yield
                 except BaseException:
                     if self.is_open:  # nothing was sent
-                        self._confirms = None
                         self._uncounted._said_last = False
+                        self._confirms = None
                     raise
                 finally:
                     self._counting = False

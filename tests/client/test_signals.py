@@ -19,6 +19,8 @@ import pytest
 
 import amqplib.client_0_8 as amqp
 import amqplib.client_0_9_1 as amqp91
+from amqplib.client import publishing
+from amqplib.client.confirms import Confirms
 
 from .peer import PATIENCE, Peer
 from .tls_peer import TLSPeer
@@ -395,3 +397,21 @@ def test_a_leader_that_goes_without_a_word(peer: Peer, conn: amqp.Connection, ch
     peer.send_content("basic.deliver", "tag", 1, False, "", "")
     thread.join(PATIENCE)
     assert found == ["it"]
+
+
+def test_publishing_where_counting_begins(
+    newer_peer: Peer, newer: amqp91.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes before that, or is refused."""
+
+    class Interrupted(Confirms):
+        def __init__(self) -> None:
+            super().__init__()
+            newer.basic_publish(amqp91.Message(b"x"))
+
+    monkeypatch.setattr(publishing, "Confirms", Interrupted)
+    newer_peer.expect_content("basic.publish", message=({}, b"x"))
+    newer_peer.answer("confirm.select", "confirm.select_ok")
+    newer.confirm_select()
+    newer_peer.expect_content("basic.publish", message=({}, b"y"))
+    assert newer.basic_publish(amqp91.Message(b"y")) == 1
