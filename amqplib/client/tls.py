@@ -121,7 +121,7 @@ class TLSTransport(Transport):
             except ConnectionLostError as exc:
                 if self._heard:
                     raise
-                raise ConnectionLostError(0, exc.amqp_reply_text + _UNHEARD, errno=exc.errno) from exc
+                raise self._unheard(exc) from exc
             with self._session:
                 self._incoming.write(encrypted)
                 decrypted = self._decrypted()
@@ -129,6 +129,10 @@ class TLSTransport(Transport):
                 return decrypted
         kind, text, number = self._over
         raise kind(0, text, errno=number)
+
+    @staticmethod
+    def _unheard(exc: ConnectionLostError) -> ConnectionLostError:
+        return ConnectionLostError(0, exc.amqp_reply_text + _UNHEARD, errno=exc.errno)
 
     def _decrypted(self) -> bytes:
         """All that is in the session; `_over` says why nothing will follow, if that is so."""
@@ -173,9 +177,11 @@ class TLSTransport(Transport):
         except AMQPTimeoutError as exc:
             # the session has moved on, so this can't be taken back as on a plain connection
             raise ConnectionLostError(0, str(exc), errno=errno.ETIMEDOUT) from exc
-        except ConnectionLostError:
+        except ConnectionLostError as exc:
             if not self._heard:  # so nobody else reads: why it is lost may have come already
                 self.receive()
+            if not self._heard:  # nothing but what TLS has to say to itself
+                raise self._unheard(exc) from exc
             raise
         return len(data)
 

@@ -264,6 +264,17 @@ def test_the_end_before_a_word(tls_peer: TLSPeer, trusting: Dict[str, Any], how:
     assert str(caught.value).count("it may want a client certificate") == 2
 
 
+def test_the_end_meets_the_first_write(tls_peer: TLSPeer, trusting: Dict[str, Any]) -> None:
+    """All that is left to read then is what TLS has to say to itself: session tickets."""
+    tls_peer.accept()
+    tls_peer.reset()
+    transport = open_transport(Address("localhost", tls_peer.port), trusting, Deadline(20))
+    tls_peer.wait()
+    with pytest.raises(amqp.ConnectionLostError, match="it may want a client certificate"):
+        transport.write(b"x", lambda: None)
+    transport.close()
+
+
 def test_a_reason_that_came_before_something_was_written(
     tls_peer: TLSPeer, trusting: Dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
