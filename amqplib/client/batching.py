@@ -93,12 +93,14 @@ class Batching(ChannelMethods):
                     while gathered:
                         self._check_leaving()
                         self._send_gathered(gathered)
-                finally:
-                    self._gathered = None
-                    self._link.batches.remove(self)
+                except BaseException:
                     if gathered and not self._said_last:
                         # they will never leave, and in confirm mode they have been counted
                         self._abandon("a batch could not be sent")
+                    raise
+                finally:
+                    self._gathered = None
+                    self._link.batches.remove(self)
 
     def _check_leaving(self) -> None:
         """Raise why what is gathered cannot leave."""
@@ -192,5 +194,6 @@ class Batching(ChannelMethods):
                         self._check_leaving()
                         self._send_gathered(gathered, deadline)
                 except BaseException:
-                    self._gathered.extendleft(reversed(gathered))
+                    while gathered:  # one that is added to it just now moves as well, or is found there
+                        self._gathered.appendleft(gathered.pop())
                     raise

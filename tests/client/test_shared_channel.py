@@ -8,12 +8,13 @@ import sys
 import threading
 import time
 from contextlib import nullcontext, suppress
-from typing import Any, Callable, Iterator, List, Optional
+from typing import Any, Callable, Deque, Iterator, List, Optional
 
 import pytest
 
 import amqplib.client_0_9_1 as amqp
 from amqplib.broker import Broker
+from amqplib.client import batching
 from amqplib.client.confirms import Confirms
 from amqplib.client.transport import Data, Wait
 
@@ -418,3 +419,21 @@ def test_batches_that_begin_and_end_while_another_thread_publishes(ch: amqp.Chan
         sys.setswitchinterval(before)
     thread.join(PATIENCE)
     assert ch.queue_declare("q", passive=True)[1] == 3000
+
+
+def test_a_publish_that_comes_just_behind_the_end_of_a_batch(ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All has been sent, and then another thread, which has seen the batch, adds to it: it will look itself."""
+
+    class Late(Deque[bytes]):
+        def __bool__(self) -> bool:
+            found = len(self) > 0
+            if not found and ch._gathered is batching._ENDING:
+                self.append(b"late")
+            return found
+
+    monkeypatch.setattr(batching, "deque", Late)
+    with ch.batch():
+        publish(ch)
+    assert ch.is_open
+    publish(ch)
+    assert ch.queue_declare("q", passive=True)[1] == 2
