@@ -34,7 +34,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Union
+from typing import Any, Callable, Dict, Generator, Iterator, List, NamedTuple, NoReturn, Optional, Union
 
 import pytest
 
@@ -44,6 +44,9 @@ from tests.box import Box
 from tests.brokers import Node, Nodes, installed, system_install
 from tests.certificates import find_openssl
 from tests.certificates import make as make_certificates
+
+#: So many characters of a broker's log are shown with a failure.
+LOG_SHOWN = 6000
 
 #: In place of a series: the broker in the box.
 BOX = "box"
@@ -96,6 +99,8 @@ class Broker:
     product: str = "RabbitMQ"
     #: rabbitmqctl: arguments -> what it prints; None where there is none.
     ctl: Optional[Callable[..., str]] = None
+    #: What it has logged; None where that is not to be had.
+    log: Optional[Callable[[], str]] = None
 
     @property
     def login(self) -> Dict[str, str]:
@@ -307,7 +312,7 @@ class Brokers:
                 return contained_broker(series, self._stack)
             except Unavailable as no_container:
                 raise Unavailable("%s, and %s" % (no_node, no_container)) from None
-        return Broker(node.host, node.version, "a private node", ctl=node.ctl)
+        return Broker(node.host, node.version, "a private node", ctl=node.ctl, log=node.log)
 
     def _start(self, series: str, conf: str = "") -> Node:
         install = installation(series)
@@ -316,6 +321,16 @@ class Brokers:
         if self._nodes is None:
             self._nodes = self._stack.enter_context(Nodes())
         return self._nodes.start(install, conf)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure comes with what the broker has to say of it."""
+    report = yield
+    broker = getattr(item, "funcargs", {}).get("broker")
+    if report.failed and isinstance(broker, Broker) and broker.log:
+        report.sections.append(("end of the log of %s" % broker, broker.log()[-LOG_SHOWN:]))
+    return report
 
 
 def pytest_report_header(config: pytest.Config) -> List[str]:
