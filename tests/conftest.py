@@ -30,7 +30,7 @@ import signal
 import time
 import urllib.parse
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -329,7 +329,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     broker = getattr(item, "funcargs", {}).get("broker")
     if report.failed and isinstance(broker, Broker) and broker.log:
-        report.sections.append(("end of the log of %s" % broker, broker.log()[-LOG_SHOWN:]))
+        with suppress(OSError):  # in the teardown of the last test the broker may be gone
+            report.sections.append(("end of the log of %s" % broker, broker.log()[-LOG_SHOWN:]))
     return report
 
 
