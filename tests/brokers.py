@@ -116,14 +116,13 @@ def free_port() -> int:
             return port
 
 
-def answers(port: int, header: bytes = b"AMQP\x00\x00\x09\x01") -> bool:
-    """Whether a listener answers a protocol header with a method frame (connection.start). The listener for TLS knows
-    no header, so the empty one asks only whether it is there."""
+def answers(port: int) -> bool:
+    """Whether a listener answers the protocol header with a method frame (connection.start)."""
     try:
         with socket.create_connection((LOOPBACK, port), 1) as probe:
             probe.settimeout(1)
-            probe.sendall(header)
-            return not header or probe.recv(1) == b"\x01"
+            probe.sendall(b"AMQP\x00\x00\x09\x01")
+            return probe.recv(1) == b"\x01"
     except OSError:
         return False
 
@@ -235,6 +234,7 @@ class Node:
         self._nodes = nodes
         self._sbin = sbin
         self._process: Optional[subprocess.Popen[bytes]] = None
+        self._log_begins, self._complete = 0, False  # of the time that it runs now
         self.version = sbin.parent.name.split("-")[1]
         self.port = free_port()
         self._dist_port = free_port()
@@ -269,6 +269,7 @@ class Node:
             raise BrokerError("%s runs already" % self.name)
         command = [str(self._sbin / "rabbitmq-server"), "-noinput"]
         with self._file("output").open("ab") as log:
+            self._log_begins, self._complete = log.tell(), False
             self._process = self._nodes._spawn(command, self.directory, self._environment(), log)
 
     def running(self) -> bool:
@@ -276,8 +277,7 @@ class Node:
 
     def wait_ready(self, timeout: float = 60) -> None:
         deadline = time.monotonic() + timeout
-        # The listener for TLS comes a moment after the plain one.
-        while not (answers(self.port) and (self.tls_port is None or answers(self.tls_port, b""))):
+        while not (self._is_complete() and answers(self.port)):
             if not self._process:
                 raise self._error("does not run")
             if not self.running():
@@ -285,6 +285,15 @@ class Node:
             if time.monotonic() > deadline:
                 raise self._error("does not answer on port %d after %g s" % (self.port, timeout))
             time.sleep(0.05)
+
+    def _is_complete(self) -> bool:
+        """Has it started, with all that belongs to it? A node answers a moment before it counts itself as running, and
+        until then takes its own queues for dead: it deletes one that is in use, or forgets to."""
+        if self._process and not self._complete:
+            with self._file("output").open("rb") as log:
+                log.seek(self._log_begins)
+                self._complete = b"Server startup complete" in log.read()
+        return self._complete
 
     def ctl(self, *arguments: str, timeout: float = 120) -> str:
         """What rabbitmqctl prints."""
