@@ -1,6 +1,6 @@
 """amqplib beside other Python libraries and beside the floor: sh benchmarks/run compare.
 
-Prints tables, and writes all figures as JSON and a chart as SVG. About five minutes; --quick takes one. Client CPU
+Prints tables, and writes all figures as JSON and a chart as SVG. About ten minutes; --quick takes three. Client CPU
 time is what counts: other work on the machine disturbs it least. Trust the ratios, not the microseconds.
 """
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 from amqplib.client_0_9_1 import Connection, Message
-from benchmarks.clients.driver import Server, Task, expected, make_bodies, make_headers
+from benchmarks.clients.driver import Server, Task, expected
+from benchmarks.clients.messages import EXCHANGE
 
 #: Seconds until the broker's count has to be right.
 _PATIENCE = 20
@@ -29,13 +30,14 @@ class Judge:
         self._connection.close()
 
     def prepare(self, task: Task, receives: bool) -> None:
-        """A new queue, empty or with the bodies of the task."""
+        """A new queue, empty or with the messages of the task."""
         channel = self._channel
         channel.queue_declare(task.queue, auto_delete=False)
+        channel.queue_bind(task.queue, EXCHANGE, "#")
         if receives:
             with channel.batch():
-                for body in make_bodies(task.messages, task.size):
-                    channel.basic_publish(Message(body), routing_key=task.queue)
+                for body, properties, exchange, routing_key in task.samples():
+                    channel.basic_publish(Message(body, **properties), exchange, routing_key)
             self._expect(task.messages, task, "the judge")
 
     def examine(self, task: Task, receives: bool, answer: Dict[str, Any], library: str) -> None:
@@ -48,9 +50,11 @@ class Judge:
             self._expect(0, task, library)
             return
         self._expect(task.messages, task, library)
-        for number, (body, msg) in enumerate(zip(make_bodies(task.messages, task.size), self._drain(task))):
-            if msg.body != body or self._headers(msg) != self._expected_headers(task, number):
-                raise JudgeError("%s, %s: message %d arrived as %.60r" % (library, task.work, number, msg.body))
+        for number, (sample, msg) in enumerate(zip(task.samples(), self._drain(task))):
+            sent = sample.properties.items()  # some libraries add others
+            if msg.body != sample.body or any(msg.properties.get(name) != value for name, value in sent):
+                text = "%s, %s: message %d arrived as %.60r, %.400r"
+                raise JudgeError(text % (library, task.work, number, msg.body, msg.properties))
 
     def clean(self, task: Task) -> None:
         self._channel.queue_delete(task.queue)
@@ -76,16 +80,3 @@ class Judge:
         if task.width > 1:  # nothing is promised of the order between channels
             got.sort(key=lambda msg: int(msg.body.split()[0]))
         return got
-
-    @staticmethod
-    def _headers(msg: Message) -> Optional[Dict[str, Any]]:
-        return msg.properties.get("application_headers") or None
-
-    @staticmethod
-    def _expected_headers(task: Task, number: int) -> Optional[Dict[str, Any]]:
-        if "headers" not in task.work:
-            return None
-        headers = make_headers(1, change=False)[0]
-        if "changing" in task.work:
-            headers["attempt"] = number
-        return headers

@@ -107,7 +107,8 @@ class Bench:
         results.versions.update((name, driver.version) for name, driver in self._drivers.items())
 
     def _measure(self, row: Row, library: str, scale: float, results: Results) -> None:
-        task = Task(row.work, "benchmark.%d" % next(self._queues), row.messages_for(library, scale), row.size)
+        queue = "benchmark.%d" % next(self._queues)
+        task = Task(row.work, queue, row.messages_for(library, scale), row.size, kind=row.kind)
         driver = self._drivers[library]
         self._judge.prepare(task, row.receives)
         if row.memory:

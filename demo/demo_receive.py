@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, installed or not
 
 import amqplib.client_0_8 as amqp
-from demo.options import connection_arguments, parser, run
+from demo.options import connection_arguments, parser, run, shown
 
 
 def show(msg: amqp.Message) -> None:
@@ -19,9 +19,9 @@ def show(msg: amqp.Message) -> None:
         print("    %s: %r" % (name, value))
     print("delivery info:")
     for name, value in msg.delivery_info.items():
-        print("    %s: %s" % (name, value.channel_id if name == "channel" else repr(value)))
+        print("    %s: %s" % (name, msg.channel.channel_id if name == "channel" else repr(value)))
     print("body:")
-    print("    %s" % msg.body, flush=True)
+    print("    %s" % shown(msg.body), flush=True)
 
     msg.channel.basic_ack(msg.delivery_tag)
     if msg.body == "quit":

@@ -35,6 +35,12 @@ def number(text: str) -> int:
     return int(text)
 
 
+def shown(text: object) -> str:
+    """What others have sent, fit to be printed: they may send what is no UTF-8, or commands a terminal."""
+    plain = str(text)
+    return plain if plain.isprintable() else repr(plain)
+
+
 def connection_arguments(options: argparse.Namespace) -> Dict[str, Any]:
     """What the options say, as arguments of Connection."""
     names = ("host", "userid", "password", "ssl")

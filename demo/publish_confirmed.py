@@ -23,7 +23,7 @@ def main() -> int:
     options = p.parse_args()
 
     with amqp.Connection(**connection_arguments(options)) as conn, conn.channel() as ch:
-        ch.queue_declare(options.queue, durable=True, auto_delete=False)
+        ch.queue_declare(options.queue, durable=True)
         # at most 200 messages are on their way at a time; publishing waits while there are more
         ch.confirm_select(window=200)
         msgs = [amqp.Message("message %d" % n, delivery_mode=2) for n in range(options.count)]

@@ -15,17 +15,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a check
 
 import amqplib.client_0_9_1 as amqp
 from amqplib.broker import Broker
-from demo.options import connection_arguments, parser, run
+from demo.options import connection_arguments, parser, run, shown
 
 
 def there_and_back(login: Dict[str, Any]) -> None:
     """Send a message, receive it, and say what happens."""
     with amqp.Connection(**login) as conn, conn.channel() as ch:
-        server = conn.server_properties
-        print("connected to %s %s, with AMQP %s" % (server.get("product"), server.get("version"), conn.protocol))
+        product, version = (shown(conn.server_properties.get(name)) for name in ("product", "version"))
+        print("connected to %s %s, with AMQP %s" % (product, version, conn.protocol))
 
         queue, _, _ = ch.queue_declare(exclusive=True)  # a name is given, and it is gone with the connection
-        print("declared a queue; the server calls it %s" % queue)
+        print("declared a queue; the server calls it %s" % shown(queue))
 
         ch.confirm_select()
         ch.basic_publish_confirm(amqp.Message("hello world"), routing_key=queue, timeout=10)

@@ -23,15 +23,17 @@ REQUESTS = "demo.rpc"
 
 def serve(ch: amqp.Channel, count: int) -> None:
     """Answer `count` requests; 0 for ever. What is no request is dropped, else it would come back for ever."""
-    ch.queue_declare(REQUESTS, durable=True, auto_delete=False)
+    ch.queue_declare(REQUESTS, durable=True)
     ch.basic_qos(0, 1, False)
     print("serving", flush=True)
     for answered, request in enumerate(ch.consume(REQUESTS), 1):
         try:
             a, b = json.loads(request.body)
             answer = amqp.Message(json.dumps(a * b), correlation_id=request.correlation_id)
+            if not request.reply_to:
+                raise ValueError("it has no reply_to")
             ch.basic_publish(answer, routing_key=request.reply_to)
-        except (ValueError, TypeError, AttributeError) as exc:
+        except (ValueError, TypeError) as exc:
             print("not a request: %r (%s)" % (request, exc), flush=True)
             request.reject(requeue=False)
         else:
@@ -42,7 +44,7 @@ def serve(ch: amqp.Channel, count: int) -> None:
 
 def call(ch: amqp.Channel, a: float, b: float, timeout: float) -> float:
     """The product of a and b, as the server has it. TimeoutError when it does not answer."""
-    ch.queue_declare(REQUESTS, durable=True, auto_delete=False)
+    ch.queue_declare(REQUESTS, durable=True)
     answers, _, _ = ch.queue_declare(exclusive=True)  # ours alone, and gone with the connection
     correlation_id = str(uuid.uuid4())
     ch.basic_publish(

@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from a checkout, installed or not
 
 import amqplib.client_0_9_1 as amqp
-from demo.options import connection_arguments, number, parser, run
+from demo.options import connection_arguments, number, parser, run, shown
 
 
 def main() -> None:
@@ -25,13 +25,13 @@ def main() -> None:
     options = p.parse_args()
 
     with amqp.Connection(**connection_arguments(options)) as conn, conn.channel() as ch:
-        ch.exchange_declare(options.exchange, "topic", auto_delete=False)
+        ch.exchange_declare(options.exchange, "topic")
         queue, _, _ = ch.queue_declare(exclusive=True)
         for pattern in options.patterns:
             ch.queue_bind(queue, options.exchange, routing_key=pattern)
         print("subscribed", flush=True)
         for received, msg in enumerate(ch.consume(queue, no_ack=True, timeout=options.idle), 1):
-            print("%s: %s" % (msg.routing_key, msg.body), flush=True)
+            print("%s: %s" % (shown(msg.routing_key), shown(msg.body)), flush=True)
             if received == options.count:
                 break
 

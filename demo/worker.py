@@ -32,7 +32,7 @@ def main() -> None:
 
     done = refused = 0
     with amqp.Connection(**connection_arguments(options)) as conn, conn.channel() as ch:
-        ch.queue_declare(options.queue, durable=True, auto_delete=False)
+        ch.queue_declare(options.queue, durable=True)
         ch.basic_qos(0, 20, False)
         print("waiting for tasks; Ctrl-C ends this", flush=True)
         for msg in ch.consume(options.queue, timeout=options.idle):

@@ -45,6 +45,7 @@ METHODS = {dialect.name: sorted(dialect.by_key) for dialect in DIALECTS}
 
 #: Octets; small, so that inputs reach them.
 MAX_BODY = 600
+HEADER_MAX = 500
 FRAME_MAX = 400
 
 
@@ -92,7 +93,7 @@ class Result(NamedTuple):
     events: List[str]
     code: Optional[int]
     sig: Tuple[int, int]
-    undecoded: List[Tuple[str, bytes]]
+    undecoded: List[Tuple[str, bytes, int]]
 
 
 def shape(value: Any) -> Any:
@@ -105,7 +106,7 @@ def shape(value: Any) -> Any:
 
 
 def receiver(dialect: Dialect, limited: bool) -> Receiver:
-    made = Receiver(dialect, Content, utc_time, MAX_BODY if limited else 1 << 20)
+    made = Receiver(dialect, Content, utc_time, *((MAX_BODY, HEADER_MAX) if limited else (1 << 20, 1 << 20)))
     made.channels.update(CHANNELS)
     made.frame_max = FRAME_MAX if limited else 1 << 16
     return made
@@ -142,11 +143,15 @@ def assert_bounded(to: Receiver) -> None:
     if to.error:  # it takes nothing more
         return
     assert sum(map(len, to._pieces)) == to._held
-    assert to._held <= max(to.frame_max, 8), (to._held, to.frame_max)
+    limit = max(to.frame_max, to._header_max)  # the second is that of methods and headers
+    assert to._held <= limit + 8, (to._held, limit)
     assert len(to._assemblies) <= len(to.channels)
     for assembly in to._assemblies.values():
         held = assembly._pieces.tell() if assembly._pieces is not None else len(assembly._body)
-        assert held + assembly.missing <= to._body_max
+        if assembly.oversize is not None:  # it is left out: what comes is counted only, however much is announced
+            assert held == 0
+        else:
+            assert held + assembly.missing <= to._body_max
 
 
 def check(data: bytes) -> Optional[Result]:

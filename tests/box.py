@@ -2,7 +2,7 @@
 
 box = Box()
 box.ctl("add_user", "alice", "secret")      # the commands of rabbitmqctl that the tests use
-box.kill(); box.run()                       # all connections are lost, and it is back, empty, on the same port
+box.kill(); box.run()                       # all connections are lost, and it is back on the same port
 """
 
 from __future__ import annotations
@@ -61,25 +61,22 @@ class Box:
     # --- its life
 
     def running(self) -> bool:
-        return self._broker.running
+        return self._broker.is_up
 
     def run(self) -> None:
-        """Again, on the same port, with nothing of what it had."""
-        self._broker = Broker(port=self._broker.port)
-        self._broker.start()
+        """Again, on the same port, with what was durable."""
+        self._broker.up()
 
     def wait_ready(self) -> None:
         """It always is."""
 
     def kill(self) -> None:
         """All connections are lost without a word."""
-        self._broker.faults.drop(reset=True)
-        self._broker.stop()
+        self._broker.down(crash=True)
 
     def stop(self) -> None:
         """In good order."""
-        self._broker.faults.close_connections("broker forced connection closure with reason 'shutdown'")
-        self._broker.stop()
+        self._broker.down()
 
     def freeze(self) -> None:
         self._broker.faults.stall()
@@ -89,8 +86,7 @@ class Box:
 
     def end(self) -> None:
         """The tests are over."""
-        if self.running():
-            self._broker.stop()
+        self._broker.stop()
 
 
 def _lines(rows: List[Dict[str, object]], columns: Tuple[str, ...]) -> str:

@@ -4,7 +4,8 @@ make(directory, openssl) leaves in the directory ca.pem, and a .pem and a .key o
     server      for localhost and 127.0.0.1
     expired     the same, but it was valid until yesterday
     wronghost   a server with another's name
-    nameless    a server with a common name only
+    nameless    a server with another's common name only
+    common      a server with the common name localhost only
     careless    for localhost, without an identifier of its authority
     client      CN=guest, for the mechanism EXTERNAL
     selfsigned  for localhost, by itself
@@ -30,6 +31,7 @@ LEAVES = (
     ("expired", "localhost", "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n", "-1"),
     ("wronghost", "other", "subjectAltName=DNS:other.example,IP:::1\nextendedKeyUsage=serverAuth\n", "3650"),
     ("nameless", "other", "extendedKeyUsage=serverAuth\n", "3650"),
+    ("common", "localhost", "extendedKeyUsage=serverAuth\n", "3650"),
     ("careless", "localhost", "subjectAltName=DNS:localhost\n", "3650"),
     ("client", "guest", "extendedKeyUsage=clientAuth\n", "3650"),
 )

@@ -18,6 +18,9 @@ The RabbitMQ is the first of these:
     a container             through testcontainers, where that is installed and a Docker engine runs
 
 Without any, the tests that need one are skipped; with AMQPLIB_REQUIRE_BROKER=1 they fail.
+
+With AMQPLIB_TEST_SWITCH=0.00001 threads take turns every 10 us, here and in the programs that tests start: what is
+right by luck only shows sooner.
 """
 
 from __future__ import annotations
@@ -27,26 +30,41 @@ import importlib
 import os
 import platform
 import signal
+import sys
 import time
 import urllib.parse
 import warnings
-from contextlib import ExitStack, suppress
+from collections import deque
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, Dict, Generator, Iterator, List, NamedTuple, NoReturn, Optional, Union
+from typing import Any, Callable, Deque, Dict, Generator, Iterator, List, NamedTuple, NoReturn, Optional, Union
 
 import pytest
 
 import amqplib.client_0_8
 from amqplib.broker.handshake import PRODUCT
+from amqplib.client import calling, connection, driver
+from amqplib.client.timeouts import Timeouts
+from tests import failures
 from tests.box import Box
 from tests.brokers import Node, Nodes, installed, system_install
 from tests.certificates import find_openssl
 from tests.certificates import make as make_certificates
 
-#: So many characters of a broker's log are shown with a failure.
-LOG_SHOWN = 6000
+#: The tests that have begun in this process.
+RAN: Deque[str] = deque(maxlen=100)
+
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:  # a plain pytest: see pytest_ignore_collect
+    HAS_HYPOTHESIS = False
+else:
+    HAS_HYPOTHESIS = True
+    # a busy machine is slow, and that is no fault of what is tested
+    settings.register_profile("amqplib", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("amqplib")
 
 #: In place of a series: the broker in the box.
 BOX = "box"
@@ -197,10 +215,30 @@ def is_deselected(item: pytest.Item) -> bool:
     return peer is not None and peer not in MAIN_PEERS
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    try:
+        parser.addini("timeout", "of pytest-timeout, without which nothing ends a test that hangs")
+    except ValueError:
+        pass  # it is here
+
+
+def pytest_ignore_collect(collection_path: Path) -> Optional[bool]:
+    """Without hypothesis, what needs it is left out; pytest_report_header says so."""
+    if not HAS_HYPOTHESIS and collection_path.suffix == ".py":
+        text = collection_path.read_text(encoding="utf-8")
+        return True if "hypothesis import" in text or "from .helpers import" in text else None  # as tests/wire has them
+    return None
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # as in what a script runs in the background; the programs that tests interrupt would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    switch = os.environ.get("AMQPLIB_TEST_SWITCH")
+    if switch:
+        sys.setswitchinterval(float(switch))
+        paths = [str(Path(__file__).parent / "hurry"), os.environ.get("PYTHONPATH", "")]
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     config.addinivalue_line(
         "markers",
         "only(client, before, since, rabbitmq, reason): true of this client, of brokers before a version, of RabbitMQ "
@@ -209,6 +247,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "thorough(box): takes long, and finds the same on any broker; on the one in the box not"
     )
+    config.addinivalue_line("markers", "timeout(seconds): of pytest-timeout")
     config.addinivalue_line("markers", "soak: proves reliability, in minutes; -m soak runs it, docs/reliability.txt")
 
 
@@ -217,6 +256,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if not is_deselected(item)]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from tests.sharing_out import ByBroker
+
+    return ByBroker(config, log)
 
 
 def contained_broker(series: str, stack: ExitStack) -> Broker:
@@ -325,17 +371,21 @@ class Brokers:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failure comes with what the broker has to say of it."""
+    """A failure comes with how to run it again, what ran before it, and what the broker has to say of it."""
     report = yield
-    broker = getattr(item, "funcargs", {}).get("broker")
-    if report.failed and isinstance(broker, Broker) and broker.log:
-        with suppress(OSError):  # in the teardown of the last test the broker may be gone
-            report.sections.append(("end of the log of %s" % broker, broker.log()[-LOG_SHOWN:]))
+    if report.when == "setup":
+        RAN.append(item.nodeid)
+    if report.failed:
+        report.sections += failures.logs(getattr(item, "funcargs", {}))
+        report.sections.append(("the tests before it in this process", failures.before_it(RAN)))
+        report.sections.append(("to run it again", failures.run_again(item)))
     return report
 
 
 def pytest_report_header(config: pytest.Config) -> List[str]:
     lines = ["amqplib %s on Python %s" % (amqplib.__version__, platform.python_version())]
+    if not HAS_HYPOTHESIS:
+        lines.append("hypothesis is not installed: the tests that need it are left out")
     url = os.environ.get("AMQPLIB_TEST_URL")
     if url:
         try:
@@ -419,3 +469,25 @@ def strict(peer: Peer, brokers: Brokers) -> Node:
         return brokers.strict(peer.series)
     except Unavailable as exc:
         give_up(str(exc))
+
+
+@pytest.fixture
+def woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody who waits looks again of its own accord: it goes on when it is woken, and at its deadline."""
+    for module in (calling, driver):
+        monkeypatch.setattr(module, "LOOK_AGAIN", 3600.0)
+
+
+@pytest.fixture
+def timeouts(monkeypatch: pytest.MonkeyPatch) -> List[Timeouts]:
+    """Those of each connection that the test makes: what has to be short must be so only when its time has come, not
+    for all that the peer answers before."""
+    made: List[Timeouts] = []
+
+    class Kept(Timeouts):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            made.append(self)
+
+    monkeypatch.setattr(connection, "Timeouts", Kept)
+    return made

@@ -25,7 +25,7 @@ def patch(flavour: str) -> None:
     else:
         for name in ("amqplib.client_0_8", "amqplib.client_0_9_1"):
             package.import_patched(name)
-    transport: Any = importlib.import_module("amqplib.client.transport")
+    transport: Any = importlib.import_module("amqplib.client.net.transport")
     assert transport.socket.socket.__module__.startswith(("gevent", "eventlet")), transport.socket.socket
 
 

@@ -147,6 +147,7 @@ class QueueOptions:
         "max_length",
         "overflow",
         "priorities",
+        "replicated",
         "single_active_consumer",
         "ttl",
     )
@@ -164,6 +165,8 @@ class QueueOptions:
         self.dead_letter_exchange: Optional[str] = arguments.get("x-dead-letter-exchange")
         self.dead_letter_routing_key: Optional[str] = arguments.get("x-dead-letter-routing-key")
         self.single_active_consumer: bool = arguments.get("x-single-active-consumer", False)
+        #: A quorum queue: all of its messages outlive the broker.
+        self.replicated = arguments.get("x-queue-type") == "quorum"
         limit = arguments.get("x-delivery-limit")
         self.delivery_limit = None if _not_negative(limit) else limit  # RabbitMQ takes any; -1 says that there is none
 

@@ -9,9 +9,13 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 from ..wire.protocol import DEFAULT_BODY_MAX
 from .faults import Faults
 from .hub import Hub, Limits
+from .memory import DEFAULT_MEMORY_MAX
 from .server import Server
 
 __all__ = ["Broker", "ConnectionState", "ExchangeState", "QueueState"]
+
+#: Seconds that clients have to answer when the broker goes down.
+_FAREWELL = 0.2
 
 BrokerT = TypeVar("BrokerT", bound="Broker")
 
@@ -59,8 +63,10 @@ class Broker:
 
     host, port: where it listens; port 0 stands for a free one. users: names and passwords. vhosts: virtual hosts, which
     every user may use. heartbeat (seconds), frame_max (octets) and channel_max are what it proposes to clients, and
-    body_max (octets) is the longest message that it takes. log is called with a line about each connection, in the
-    broker's thread: what asks the broker there is a RuntimeError.
+    body_max (octets) is the longest message that it takes. When messages take more than memory_max (octets, 0 for no
+    limit), publishers are blocked. A connection has handshake_timeout seconds to log in, and as long as handshakes_max
+    have not, no more are accepted. log is called with a line about each connection, in the broker's thread: what asks
+    the broker there is a RuntimeError.
     """
 
     def __init__(
@@ -73,6 +79,9 @@ class Broker:
         frame_max: int = 131072,
         channel_max: int = 2047,
         body_max: int = DEFAULT_BODY_MAX,
+        memory_max: int = DEFAULT_MEMORY_MAX,
+        handshake_timeout: float = 10.0,
+        handshakes_max: int = 256,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         if isinstance(vhosts, str):
@@ -81,7 +90,7 @@ class Broker:
             time.monotonic,
             {"guest": "guest"} if users is None else users,
             vhosts,
-            Limits(heartbeat, frame_max, channel_max, body_max),
+            Limits(heartbeat, frame_max, channel_max, body_max, memory_max, handshake_timeout, handshakes_max),
             log=log,
         )
         self._server = Server(self._hub, host, port)
@@ -139,13 +148,17 @@ class Broker:
         def look() -> List[ConnectionState]:
             return [
                 ConnectionState(
-                    session.name, session.user, session.dialect.name, session.client_properties, len(session.channels)
+                    session.name, session.user, session.dialect.name, session.client_properties, session.channel_count
                 )
                 for session in self._hub.sessions
                 if session.user
             ]
 
         return self._server.call(look)
+
+    def memory(self) -> int:
+        """Octets that messages take now."""
+        return self._server.call(lambda: self._hub.memory.octets)
 
     # --- who may use it
 
@@ -164,6 +177,46 @@ class Broker:
     def delete_vhost(self, name: str) -> None:
         """The virtual host is gone, with all that was in it; connections to it are closed."""
         self._server.call(lambda: self._hub.delete_vhost(name))
+
+    # --- going away and coming back
+
+    @property
+    def is_up(self) -> bool:
+        """It runs, and is there for clients: not between down() and up()."""
+        return self._server.running and self._server.up
+
+    def down(self, durable: bool = True, crash: bool = False) -> None:
+        """Go away, until up(): all connections end, and new ones are refused.
+
+        What is durable is kept, as RabbitMQ does: durable exchanges and queues, with the bindings between them and
+        their persistent messages. durable=False keeps nothing. Users and virtual hosts stay in any case, and so do
+        faults on order. Clients are told, by connection.close with 320, and have a moment to answer; with crash=True
+        they are not, and their connections are reset.
+        """
+        self._server.call(self._server.go_down)
+        if not crash:
+            self._server.call(self._say_farewell)
+            self._server.deserted.wait(_FAREWELL)
+
+        def forget() -> None:
+            self._server.drop_all(reset=crash)
+            for vhost in self._hub.vhosts.values():
+                vhost.restart(durable)
+
+        self._server.call(forget)
+
+    def _say_farewell(self) -> None:
+        for session in list(self._hub.sessions):
+            session.close(320, "broker forced connection closure with reason 'shutdown'")
+
+    def up(self) -> None:
+        """Be there again, on the same port."""
+        self._server.call(self._server.come_up)
+
+    def restart(self, durable: bool = True, crash: bool = False) -> None:
+        """down() and up()."""
+        self.down(durable, crash)
+        self.up()
 
     # --- beginning and end
 

@@ -8,18 +8,18 @@ not send.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ..wire.tables import encode_shortstr
 from .arguments import consumer_priority
 from .errors import ChannelRefusal, ConnectionRefusal
-from .message import Content
+from .message import MESSAGE_OVERHEAD, Content, Message
+from .names import unique_name
+from .peer import Peer
 from .queue import Consumer, Entry, Queue
+from .replies import REPLY_TO
 from .topology import TopologyMethods
-from .vhost import Outcome, VHost, unique_name
-
-if TYPE_CHECKING:
-    from .session import Session
+from .vhost import Outcome, VHost
 
 __all__ = ["Channel"]
 
@@ -56,14 +56,14 @@ class ChannelConsumer(Consumer):
 
     def ready(self) -> bool:
         """Neither its own limit nor anything of the channel is in the way."""
-        return not 0 < self._limit <= self._outstanding and self._channel.takes_deliveries(self.no_ack)
+        return not 0 < self._limit <= self._outstanding and self._channel.takes_deliveries()
 
     def deliver(self, entry: Entry) -> None:
         """basic.deliver"""
         channel = self._channel
         if self.no_ack:
             tag = channel.next_tag()
-            self.queue.settle()
+            self.queue.settle(entry)
         else:
             self._outstanding += 1
             channel.outstanding += 1
@@ -85,7 +85,7 @@ class ChannelConsumer(Consumer):
 class Channel(TopologyMethods):
     """One channel, from channel.open on."""
 
-    def __init__(self, session: Session, number: int, vhost: VHost) -> None:
+    def __init__(self, session: Peer, number: int, vhost: VHost, confirms_due: Callable[[Channel], None]) -> None:
         self.vhost = vhost
         self.owner = session
         self.number = number
@@ -96,22 +96,22 @@ class Channel(TopologyMethods):
         self.consumers: Dict[str, ChannelConsumer] = {}
         self.deliver_key = session.dialect["basic.deliver"].key.to_bytes(4, "big")
         self._session = session
+        self._confirms_due = confirms_due  # called when there are some
         self._tag = 0
         self._unacked: Dict[int, Unacked] = {}
         self._consumer_limit = 0
         self._channel_limit = 0
-        self._flow = True
+        self._turn = 0  # of queues, where the channel's limit has them wait for each other
+        self._reply_tag = self._reply_name = ""  # of the consumer of replies
         self._published: Optional[int] = None  # the latest publish's number, once confirms are on
         self._confirms: List[Tuple[int, bool]] = []  # decided and not yet told
         self._transaction: Optional[_Transaction] = None
 
     # --- what consumers need
 
-    def takes_deliveries(self, no_ack: bool) -> bool:
-        """May consumers of this channel get something now?"""
-        if not self._flow or not self._session.writable:
-            return False
-        return no_ack or not 0 < self._channel_limit <= self.outstanding
+    def takes_deliveries(self) -> bool:
+        """May consumers of this channel get something now? Its limit holds back even those that do not acknowledge."""
+        return self._session.writable and not 0 < self._channel_limit <= self.outstanding
 
     def next_tag(self) -> int:
         """A new delivery tag."""
@@ -143,9 +143,16 @@ class Channel(TopologyMethods):
         return len(ended)
 
     def pump(self) -> None:
-        """Something that was in the way of deliveries is not any more."""
-        for consumer in list(self.consumers.values()):
-            consumer.queue.pump()
+        """Something that was in the way of deliveries is not any more. The queues take turns to be the first, and share
+        what the channel's limit has room for: each gives one message, and then another."""
+        queues = list(dict.fromkeys(consumer.queue for consumer in self.consumers.values()))
+        if queues:
+            self._turn = (self._turn + 1) % len(queues)
+            queues = queues[self._turn :] + queues[: self._turn]
+        while self._channel_limit and queues:
+            queues = [queue for queue in queues if queue.hand_out()]
+        for queue in queues:
+            queue.pump()
 
     def reply(self, name: str, *args: object) -> None:
         """Send a method."""
@@ -168,9 +175,11 @@ class Channel(TopologyMethods):
         for consumer in list(self.consumers.values()):
             self.vhost.remove_consumer(consumer.queue, consumer)
         self.consumers.clear()
+        self._end_replies()
         held = list(self._unacked.values())
         if self._transaction:
             held += [unacked for _, _, unacked in self._transaction.settlements]
+            self._forget_publishes(self._transaction)
         self._unacked.clear()
         self._transaction = None
         self._return_to_queues(held)
@@ -212,6 +221,9 @@ class Channel(TopologyMethods):
         """basic.consume. no_local means nothing to RabbitMQ."""
         if consumer_tag in self.consumers:
             raise ConnectionRefusal(530, "attempt to reuse consumer tag '%s'" % consumer_tag)
+        if (queue or self.latest_name()) == REPLY_TO:
+            self._consume_replies(consumer_tag, no_ack, nowait)
+            return
         source = self.queue_named(queue)
         if self._channel_limit and source.arguments.get("x-queue-type") == "quorum":
             raise ConnectionRefusal(540, "%s does not support global qos" % self.vhost.described(source.name))
@@ -224,8 +236,29 @@ class Channel(TopologyMethods):
             self.reply("basic.consume_ok", tag)
         source.pump()
 
+    def _consume_replies(self, consumer_tag: str, no_ack: bool, nowait: bool) -> None:
+        if not no_ack:
+            raise ChannelRefusal(406, "reply consumer cannot acknowledge")
+        if self._reply_name:
+            raise ChannelRefusal(406, "reply consumer already set")
+        self._reply_tag = consumer_tag or unique_name("amq.ctag-")
+        self._reply_name = self.vhost.replies.expect(self._deliver_reply)
+        if not nowait:
+            self.reply("basic.consume_ok", self._reply_tag)
+
+    def _deliver_reply(self, message: Message) -> None:
+        head = self.deliver_key + encode_shortstr(self._reply_tag) + _TAG_AND_BITS.pack(self.next_tag(), False)
+        self.write_content(head + message.route, message.properties.raw, message.body)
+
+    def _end_replies(self) -> None:
+        if self._reply_name:
+            self.vhost.replies.forget(self._reply_name)
+            self._reply_tag = self._reply_name = ""
+
     def basic_cancel(self, consumer_tag: str, nowait: bool) -> None:
         """basic.cancel. A tag that is not there is no error."""
+        if self._reply_name and consumer_tag == self._reply_tag:
+            self._end_replies()
         consumer = self.consumers.pop(consumer_tag, None)
         if consumer:
             self.vhost.remove_consumer(consumer.queue, consumer)
@@ -244,7 +277,7 @@ class Channel(TopologyMethods):
             return
         if no_ack:
             tag = self.next_tag()
-            source.settle()
+            source.settle(entry)
         else:
             tag = self.hold(Unacked(source, entry, None))
         message = entry.message
@@ -301,7 +334,7 @@ class Channel(TopologyMethods):
                 if consumer:
                     consumer.settled()
                 if how == "ack":
-                    queue.settle()
+                    queue.settle(entry)
                 else:
                     queue.reject(entry)
         if self._channel_limit:
@@ -336,20 +369,27 @@ class Channel(TopologyMethods):
             raise ChannelRefusal(
                 403, "cannot publish to internal exchange '%s' in vhost '%s'" % (exchange, self.vhost.name)
             )
-        self._session.check_properties(content.properties)
+        content.check_properties(self._session.user)
+        if content.properties.values.get("reply_to") == REPLY_TO:
+            if not self._reply_name:
+                raise ChannelRefusal(406, "fast reply consumer does not exist")
+            content = content.with_properties(reply_to=self._reply_name)
+        if self.vhost.replies.waiting and not exchange:
+            self.vhost.deliver_replies(routing_key, content)
         if self._transaction:
             content.check()  # not when the commit is half done
             self._transaction.publishes.append((exchange, routing_key, mandatory, content))
+            self._session.memory.octets += MESSAGE_OVERHEAD + len(content.body)
         elif self._published is None:
             self._publish(exchange, routing_key, mandatory, content)
         else:
             self._published += 1
-            if self._session.refuses_this_publish():
+            if self._session.orders.nacks_this_publish():
                 confirmed = False
             else:
                 confirmed = self._publish(exchange, routing_key, mandatory, content).accepted
             if not self._confirms:
-                self._session.to_confirm.append(self)
+                self._confirms_due(self)
             self._confirms.append((self._published, confirmed))
 
     def _publish(self, exchange: str, routing_key: str, mandatory: bool, content: Content) -> Outcome:
@@ -412,7 +452,11 @@ class Channel(TopologyMethods):
         if self._transaction is None:
             raise ChannelRefusal(406, "channel is not transactional")
         ended, self._transaction = self._transaction, _Transaction()
+        self._forget_publishes(ended)
         return ended
+
+    def _forget_publishes(self, ended: _Transaction) -> None:
+        self._session.memory.octets -= sum(MESSAGE_OVERHEAD + len(content.body) for _, _, _, content in ended.publishes)
 
 
 class _Transaction:

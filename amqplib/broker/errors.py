@@ -5,26 +5,9 @@ A ChannelRefusal costs the client its channel, a ConnectionRefusal the connectio
 
 from __future__ import annotations
 
-from typing import Dict
+from ..wire.spec import REPLIES
 
-__all__ = ["REPLY_NAMES", "ChannelRefusal", "ConnectionRefusal", "Refusal", "shortened"]
-
-#: 0-9-1, section "constants". RabbitMQ's reply texts begin with these.
-REPLY_NAMES: Dict[int, str] = {
-    320: "CONNECTION_FORCED",
-    403: "ACCESS_REFUSED",
-    404: "NOT_FOUND",
-    405: "RESOURCE_LOCKED",
-    406: "PRECONDITION_FAILED",
-    501: "FRAME_ERROR",
-    502: "SYNTAX_ERROR",
-    503: "COMMAND_INVALID",
-    504: "CHANNEL_ERROR",
-    505: "UNEXPECTED_FRAME",
-    530: "NOT_ALLOWED",
-    540: "NOT_IMPLEMENTED",
-    541: "INTERNAL_ERROR",
-}
+__all__ = ["ChannelRefusal", "ConnectionRefusal", "Refusal", "shortened"]
 
 _LONGEST = 255
 
@@ -41,7 +24,7 @@ class Refusal(Exception):
     """A method that is not carried out."""
 
     def __init__(self, reply_code: int, text: str = "") -> None:
-        name = REPLY_NAMES[reply_code]
+        name = REPLIES[reply_code].name
         self.reply_code = reply_code
         self.reply_text = shortened("%s - %s" % (name, text) if text else name)
         super().__init__(self.reply_text)
@@ -53,3 +36,8 @@ class ChannelRefusal(Refusal):
 
 class ConnectionRefusal(Refusal):
     """The connection closes."""
+
+    def __init__(self, reply_code: int, text: str = "", names_method: bool = True) -> None:
+        super().__init__(reply_code, text)
+        #: The close says which method it was. RabbitMQ's does not where it refuses a login, or fails.
+        self.names_method = names_method and reply_code not in (403, 541)

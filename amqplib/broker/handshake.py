@@ -12,10 +12,9 @@ from .errors import ConnectionRefusal
 from .hub import Hub
 from .login import MECHANISMS
 from .message import Content
-from .output import Output
-from .vhost import VHost
+from .peer import Peer
 
-__all__ = ["HANDLERS", "PRODUCT", "Handshake"]
+__all__ = ["BEFORE_TUNING", "HANDLERS", "PRODUCT", "Handshake"]
 
 PRODUCT = "amqplib broker"
 
@@ -29,6 +28,9 @@ _HEADER_SIZE = 8
 
 _VERSIONS = {"0-8": (8, 0), "0-9-1": (0, 9)}
 
+#: What is due up to connection.tune.
+BEFORE_TUNING = ("connection.start_ok", "connection.secure_ok")
+
 _CAPABILITIES = (
     "authentication_failure_close",
     "basic.nack",
@@ -41,23 +43,31 @@ _CAPABILITIES = (
 )
 
 
-class Handshake(Output):
+class Handshake(Peer):
     """The part of a session that makes the connection. `due` says where it is."""
 
     def __init__(self, hub: Hub, name: str) -> None:
-        super().__init__(hub)
-        #: Who it is, for the log.
-        self.name = name
+        super().__init__(name, hub.orders, hub.memory, hub.dirty)
+        self.hub = hub
         #: The method of channel 0 that has to come next; "" where none may.
         self.due = "connection.start_ok"
-        self.client_properties: Dict[str, Any] = {}
-        #: The client has said that it wants to know of consumers that end without its doing.
-        self.tells_of_cancelled_consumers = False
-        self.user = ""
-        #: Set once it is open.
-        self.vhost: Optional[VHost] = None
         self._header = b""
+        self._channel_max = 0  # as many channels may be open; 0 for any number
         self._receiver: Optional[ServerReceiver] = None
+        hub.handshakes.add(self)
+        self._patience = hub.timers.after(hub.limits.handshake_timeout, self._out_of_patience)
+
+    def _out_of_patience(self) -> None:
+        limits = self.hub.limits
+        if self.orders.stalled:  # it is not the client's fault
+            self._patience = self.hub.timers.after(limits.handshake_timeout, self._out_of_patience)
+        else:
+            self.finish("no handshake within %g s" % limits.handshake_timeout)
+
+    def end_handshake(self) -> None:
+        """The connection is open, or will never be."""
+        self._patience.cancel()
+        self.hub.handshakes.discard(self)
 
     def finish(self, why: str, linger: bool = False) -> None:
         """The end."""
@@ -81,8 +91,7 @@ class Handshake(Output):
             return b""
         self.dialect = dialect
         self._receiver = ServerReceiver(dialect, Content, self.hub.limits.body_max)
-        self._receiver.frame_max = self.hub.limits.frame_max  # until less is agreed on
-        self._receiver.channel_max = self.hub.limits.channel_max
+        self._receiver.frame_max = frames.MIN_SIZE  # until something is agreed on
         version = _VERSIONS[dialect.name]
         capabilities = dict.fromkeys(_CAPABILITIES, True) if dialect is AMQP_0_9_1 else {}
         properties = {
@@ -102,7 +111,7 @@ class Handshake(Output):
         if read is None:
             raise ConnectionRefusal(503, "unknown authentication mechanism '%s'" % mechanism)
         login = read(response.encode("utf-8", "surrogateescape"))
-        orders = self.hub.orders
+        orders = self.orders
         if login is None or self.hub.users.get(login[0]) != login[1] or orders.login_refusal is not None:
             self._refuse_login(mechanism, orders.login_refusal)
             return
@@ -152,13 +161,13 @@ class Handshake(Output):
             )
         assert self._receiver
         self._frame_max = self._receiver.frame_max = frame_max
-        self._receiver.channel_max = channel_max
+        self._channel_max = channel_max
         self.begin_heartbeats(heartbeat)
         self.due = "connection.open"
 
     def _open(self, virtual_host: str, capabilities: str, insist: bool) -> None:
-        if self.hub.orders.redirect_to is not None and "connection.redirect" in self.dialect:
-            self.send(0, "connection.redirect", self.hub.orders.redirect_to, "")
+        if self.orders.redirect_to is not None and "connection.redirect" in self.dialect:
+            self.send(0, "connection.redirect", self.orders.redirect_to, "")
             self.due = ""
             return
         self.vhost = self.hub.vhosts.get(virtual_host)
@@ -166,6 +175,7 @@ class Handshake(Output):
             raise ConnectionRefusal(530, "vhost %s not found" % virtual_host)
         self.send(0, "connection.open_ok", "")
         self.due = "connection.update_secret"
+        self.end_handshake()
         self.hub.log(
             "%s: opened by %s, AMQP %s, virtual host %s" % (self.name, self.user, self.dialect.name, virtual_host)
         )

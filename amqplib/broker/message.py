@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from ..wire.server import Properties
 from ..wire.tables import encode_shortstr
 from .arguments import expiration, type_name
-from .errors import ChannelRefusal
+from .errors import ChannelRefusal, ConnectionRefusal
 
-__all__ = ["Content", "Message", "carbon_copies", "dead_letter", "in_a_circle", "route_bytes"]
+__all__ = ["MESSAGE_OVERHEAD", "Content", "Message", "carbon_copies", "dead_letter", "in_a_circle", "route_bytes"]
+
+
+#: The delivery_mode of messages that outlive the broker.
+_PERSISTENT = 2
+
+#: Octets of a message beside its body, and of a property that has been read.
+MESSAGE_OVERHEAD = 200
+_PROPERTY = 150
+
+#: Octets of a table in x-death.
+_DEATH = 600
+
+#: The highest number in a field table: RabbitMQ's counts go on from the lowest.
+_MOST = (1 << 63) - 1
 
 
 class Content:
@@ -22,6 +37,20 @@ class Content:
         self.properties = properties
         self.body = body
 
+    def with_properties(self, **values: Any) -> Content:
+        """The content with other values of some properties."""
+        return Content(Properties.of({**self.properties.values, **values}), self.body)
+
+    def check_properties(self, user: str) -> None:
+        """Refuse what RabbitMQ cannot read, and a user_id that is another's than the user's who publishes."""
+        values = self.properties.values
+        headers = values.get("application_headers")
+        if headers and (self.properties.undecoded or _has_strange_floats(headers)):
+            raise ConnectionRefusal(541)
+        named = values.get("user_id")
+        if named is not None and named != user:
+            raise ChannelRefusal(406, "user_id property set to '%s' but authenticated user was '%s'" % (named, user))
+
     def check(self) -> None:
         """Refuse what the properties say of the message's way, if it makes no sense."""
         values = self.properties.values
@@ -31,13 +60,28 @@ class Content:
         carbon_copies(headers, "BCC")
 
 
-class Message:
-    """A message as queues hold it. Queues share it; nobody changes it."""
+def _has_strange_floats(value: Any) -> bool:
+    """Erlang has neither infinities nor NaN, and RabbitMQ fails over them."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return any(map(_has_strange_floats, value))
+    return isinstance(value, float) and not math.isfinite(value)
 
-    __slots__ = ("body", "exchange", "properties", "route", "routing_key")
+
+class Message:
+    """A message as queues hold it. Queues share it; nobody changes it, but for `places`."""
+
+    __slots__ = ("body", "died_in", "exchange", "places", "properties", "route", "routing_key", "size")
 
     def __init__(
-        self, exchange: str, routing_key: str, properties: Properties, body: bytes, route: Optional[bytes] = None
+        self,
+        exchange: str,
+        routing_key: str,
+        properties: Properties,
+        body: bytes,
+        route: Optional[bytes] = None,
+        size: int = 0,
     ) -> None:
         self.exchange = exchange
         self.routing_key = routing_key
@@ -45,6 +89,18 @@ class Message:
         self.body = body
         #: Exchange and routing key as a delivery carries them.
         self.route = route_bytes(exchange, routing_key) if route is None else route
+        #: In how many queues it is, be it ready or out: `memory` counts that.
+        self.places = 0
+        #: Of a dead letter the queues in x-death, the latest first. That may have hundreds of tables, and is looked
+        #: through whenever the message dies.
+        self.died_in: Tuple[Any, ...] = ()
+        #: Octets that it takes, or so; if they are not given, its properties are encoded to find out.
+        self.size = size or MESSAGE_OVERHEAD + len(body) + len(properties.raw) + _PROPERTY * len(properties.values)
+
+    @property
+    def persistent(self) -> bool:
+        """It is to outlive the broker."""
+        return bool(self.properties.values.get("delivery_mode") == _PERSISTENT)
 
     @property
     def headers(self) -> Dict[str, Any]:
@@ -70,24 +126,24 @@ def dead_letter(
     """The message as it goes to a dead-letter exchange.
 
     x-death has a table for each queue and reason, the latest first (https://www.rabbitmq.com/docs/dlx#effects). The
-    message loses its expiration, so that it does not expire there, too.
+    message loses its expiration, so that it does not expire there, too. Nothing is encoded here: it may die again
+    before anybody is sent it.
     """
     values = dict(message.properties.values)
     headers = dict(message.headers)
-    earlier = headers.get("x-death")
-    deaths: List[Dict[str, Any]] = (
-        [one for one in earlier if isinstance(one, dict)] if isinstance(earlier, list) else []
-    )
+    deaths, died_in = _history(message)
     death: Dict[str, Any] = {}
-    for other in deaths:
-        if (other.get("queue"), other.get("reason")) == (queue, reason):
-            death = other
-            deaths = [one for one in deaths if one is not other]
-            break
+    if queue in died_in:
+        for place, other in enumerate(deaths):
+            if other.get("queue") == queue and other.get("reason") == reason:
+                death = other
+                del deaths[place], died_in[place]
+                break
+    size = message.size + (0 if death else _DEATH)
     count = death.get("count")
     keys = [message.routing_key, *carbon_copies(headers)]
     death = {
-        "count": count + 1 if isinstance(count, int) else 1,
+        "count": 1 if not isinstance(count, int) else count + 1 if count < _MOST else -_MOST - 1,
         "reason": reason,
         "queue": queue,
         "time": moment,
@@ -105,12 +161,25 @@ def dead_letter(
     else:
         headers.pop("CC", None)
     values["application_headers"] = headers
-    return Message(exchange, routing_key, Properties.of(values), message.body)
+    dead = Message(exchange, routing_key, Properties.of(values), message.body, size=size)
+    dead.died_in = (queue, *died_in)
+    return dead
+
+
+def _history(message: Message) -> Tuple[List[Dict[str, Any]], List[Any]]:
+    """What x-death has, as far as it makes sense, and of each the queue. They are the caller's."""
+    deaths = message.headers.get("x-death")
+    if message.died_in:  # the tables are ours
+        return list(deaths or ()), list(message.died_in)
+    known = [death for death in deaths if isinstance(death, dict)] if isinstance(deaths, list) else []
+    return known, [death.get("queue") for death in known]
 
 
 def in_a_circle(message: Message, queue: str) -> bool:
     """Has it been in this queue before, and come back without being rejected on the way?"""
     deaths = message.headers["x-death"]
+    if queue not in message.died_in:
+        return False
     for death in deaths:
         if death.get("reason") == "rejected":
             return False

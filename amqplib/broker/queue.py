@@ -7,10 +7,12 @@ the passing of time from `Timers`, and what it has to say goes to consumers and 
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 from operator import attrgetter
 from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Mapping, Optional
 
 from .arguments import QueueOptions
+from .memory import Memory
 from .message import Message
 from .timers import Timer, Timers
 
@@ -86,6 +88,9 @@ class _Ready:
                 head.append(entry)
             level.extendleft(reversed(head))
 
+    def __iter__(self) -> Iterator[Entry]:
+        return chain.from_iterable(self._levels)
+
     def pop(self) -> Entry:
         """The next one."""
         for level in reversed(self._levels):
@@ -122,6 +127,7 @@ class Queue:
         auto_delete: bool = False,
         owner: Optional[object] = None,
         arguments: Optional[Mapping[str, Any]] = None,
+        memory: Optional[Memory] = None,
     ) -> None:
         self.name = name
         self.durable = durable
@@ -138,6 +144,7 @@ class Queue:
         self.on_dead: Callable[[Queue, Message, str], None] = lambda queue, message, reason: None
         #: Set by the virtual host: the queue has been unused for its x-expires.
         self.on_expired: Callable[[Queue], None] = lambda queue: None
+        self._memory = memory or Memory()
         self._ready = _Ready(self.options.priorities + 1)
         self._sequence = 0
         self._mortal = False  # some message has had an expiry
@@ -170,6 +177,7 @@ class Queue:
         expires = None if ttl is None else self._timers.clock() + ttl
         self._mortal = self._mortal or expires is not None
         ready.push(Entry(message, self._sequence, level, expires))
+        self._memory.enter(message)
         if self.consumers:
             self.pump()
         if expires is not None:
@@ -181,9 +189,13 @@ class Queue:
         """What the queue is too short for goes, from its head."""
         ready = self._ready
         while self._full(ready.count, ready.octets) and ready.count:
-            self.on_dead(self, ready.pop().message, "maxlen")
+            self._die(ready.pop(), "maxlen")
             if self._mortal:
                 self._expire()  # what was behind it
+
+    def _die(self, entry: Entry, reason: str) -> None:
+        self._memory.leave(entry.message)
+        self.on_dead(self, entry.message, reason)
 
     def _full(self, count: int, octets: int) -> bool:
         options = self.options
@@ -204,13 +216,14 @@ class Queue:
             self._expire()  # what was behind it
         return entry
 
-    def settle(self) -> None:
+    def settle(self, entry: Entry) -> None:
         """A message that was out is done with."""
         self.unacknowledged -= 1
+        self._memory.leave(entry.message)
 
     def reject(self, entry: Entry) -> None:
         """A message that was out is not wanted."""
-        self.settle()
+        self.settle(entry)
         if not self.deleted:
             self.on_dead(self, entry.message, "rejected")
 
@@ -219,13 +232,13 @@ class Queue:
         limit = self.options.delivery_limit
         returned: List[Entry] = []
         for entry in entries:
-            self.settle()
-            if self.deleted:
-                continue
+            self.unacknowledged -= 1
             entry.redelivered = True
             entry.returns += 1
-            if limit is not None and entry.returns > limit:
-                self.on_dead(self, entry.message, "delivery_limit")
+            if self.deleted:
+                self._memory.leave(entry.message)
+            elif limit is not None and entry.returns > limit:
+                self._die(entry, "delivery_limit")
             else:
                 returned.append(entry)
         if not self.deleted:
@@ -237,18 +250,32 @@ class Queue:
 
     def purge(self) -> int:
         """Drop all that is ready; how many."""
-        count = self._ready.count
-        self._ready = _Ready(self.options.priorities + 1)
-        return count
+        ready, self._ready = self._ready, _Ready(self.options.priorities + 1)
+        for entry in ready:
+            self._memory.leave(entry.message)
+        return ready.count
+
+    def drop_transient(self) -> None:
+        """Of what is ready, that stays which is to outlive the broker."""
+        ready, self._ready = self._ready, _Ready(self.options.priorities + 1)
+        for entry in ready:
+            if entry.message.persistent or self.options.replicated:
+                self._ready.push(entry)
+            else:
+                self._memory.leave(entry.message)
 
     def pump(self) -> None:
         """Hand out what is ready to consumers that can take it: in turns, those of higher priority first."""
-        ready = self._ready
-        while ready.count:
-            consumer = self._next_consumer()
-            if consumer is None:
-                return
-            consumer.deliver(self._take())
+        while self.hand_out():
+            pass
+
+    def hand_out(self) -> bool:
+        """One message of these; False if there is none, or nobody to take it."""
+        consumer = self._next_consumer() if self._ready.count else None
+        if consumer is None:
+            return False
+        consumer.deliver(self._take())
+        return True
 
     def _next_consumer(self) -> Optional[Consumer]:
         consumers = self.consumers
@@ -316,7 +343,7 @@ class Queue:
 
     def _expire(self) -> None:
         for entry in self._ready.pop_expired(self._timers.clock()):
-            self.on_dead(self, entry.message, "expired")
+            self._die(entry, "expired")
         moment = self._ready.next_expiry()
         if moment is None or (self._expiry and self._expiry_moment <= moment):
             return

@@ -7,6 +7,7 @@ done with call().
 from __future__ import annotations
 
 import errno
+import os
 import selectors
 import socket
 import struct
@@ -16,9 +17,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Callable, Deque, Dict, List, Optional, TypeVar
 
-from .faults import Cut
 from .hub import Hub
-from .output import Output
+from .orders import Cut
+from .peer import Peer
 from .session import Session
 from .timers import Timer
 
@@ -35,11 +36,14 @@ _BACKLOG = 1024
 #: Seconds before more connections are accepted, where the system gives no more sockets.
 _PAUSE = 0.1
 
+#: Seconds of work that are done for one connection before it is the others' turn.
+_TURN = 0.002
+
 
 class _Link:
     """A client's socket and its session."""
 
-    __slots__ = ("cut", "cut_off", "interest", "offset", "rest", "session", "sock", "timer")
+    __slots__ = ("cut", "cut_off", "interest", "offset", "queued", "rest", "session", "sock", "timer")
 
     def __init__(self, sock: socket.socket, session: Session, cut: Optional[Cut]) -> None:
         self.sock = sock
@@ -51,10 +55,28 @@ class _Link:
         self.interest = selectors.EVENT_READ
         #: Sends what is there, later: faults want it so.
         self.timer: Optional[Timer] = None
+        #: It waits for its turn to go on with its backlog.
+        self.queued = False
         #: Where the connection is to be lost.
         self.cut = cut
         #: It is to be lost as soon as `rest` has gone.
         self.cut_off = False
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that has the port, and does not listen yet: who connects to it is refused."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        if os.name == "posix":  # elsewhere this would let two programs have one port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 class Server:
@@ -62,14 +84,25 @@ class Server:
 
     def __init__(self, hub: Hub, host: str, port: int) -> None:
         self._hub = hub
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-        self._listener.setblocking(False)
+        self._host = host
+        self._listener = _bound(host, port)
         self.port: int = self._listener.getsockname()[1]
+        try:
+            self._listener.listen(_BACKLOG)
+        except OSError:
+            self._listener.close()
+            raise
+        self._accepting = False  # the selector watches the listener
+        #: It is there for clients: see go_down().
+        self.up = True
+        self._pause: Optional[Timer] = None  # until the system may give more sockets
         self._selector = selectors.DefaultSelector()
         self._waker, self._woken = socket.socketpair()
         self._woken.setblocking(False)
-        self._links: Dict[Output, _Link] = {}
+        self._links: Dict[Peer, _Link] = {}
+        self._backlog: Deque[_Link] = deque()  # those that wait for their turn
+        #: Set when there are no connections.
+        self.deserted = threading.Event()
         self._calls: Deque[Callable[[], None]] = deque()
         #: It serves.
         self.running = False
@@ -146,20 +179,42 @@ class Server:
         selector.register(self._woken, selectors.EVENT_READ, self._wake)
         try:
             while self.running:
-                for key, events in selector.select(hub.timers.next()):
+                at_work = self._backlog and not hub.orders.stalled
+                for key, events in selector.select(0 if at_work else hub.timers.next()):
                     if isinstance(key.data, _Link):
                         if events & selectors.EVENT_READ:
-                            self._read(key.data)
+                            self._attempt(self._read, key.data)
                         if events & selectors.EVENT_WRITE:
-                            self._write(key.data)
+                            self._attempt(self._write, key.data)
                     else:
                         key.data()
+                if self._backlog and not hub.orders.stalled:
+                    self._attempt(self._work, self._backlog.popleft())
                 hub.timers.run()
+                hub.look_at_memory()
                 self._flush()
+                if not self._accepting:
+                    self._listen()
         except Exception as exc:
             hub.failures.append(exc)
         finally:
             self._close()
+
+    def _attempt(self, step: Callable[[_Link], None], link: _Link) -> None:
+        """Do something for a connection. A fault of the broker's own costs that connection, and is not passed over."""
+        try:
+            step(link)
+        except Exception as exc:
+            self._hub.failures.append(exc)
+            with suppress(Exception):  # it is in no good order
+                self._drop(link)
+
+    def _work(self, link: _Link) -> None:
+        """The connection has its turn."""
+        link.queued = False
+        if link.session in self._links:
+            link.session.work(self._hub.timers.clock() + _TURN)
+            self._watch(link)
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):
@@ -171,22 +226,40 @@ class Server:
         self.running = False
 
     def _listen(self) -> None:
-        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        """Have connections accepted, if that is possible now."""
+        if self.up and not self._pause and len(self._hub.handshakes) < self._hub.limits.handshakes_max:
+            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+            self._accepting = True
+
+    def _listen_no_more(self) -> None:
+        if self._accepting:
+            self._selector.unregister(self._listener)
+            self._accepting = False
+
+    def _end_pause(self) -> None:
+        self._pause = None
 
     def _accept(self) -> None:
+        hub = self._hub
         while True:
+            if len(hub.handshakes) >= hub.limits.handshakes_max:
+                hub.log("no more connections for now: %d have not logged in" % len(hub.handshakes))
+                self._listen_no_more()
+                return
             try:
                 sock, peer = self._listener.accept()
             except OSError as exc:  # nobody more, or gone again
                 if exc.errno in (errno.EMFILE, errno.ENFILE):  # it may work later
-                    self._selector.unregister(self._listener)
-                    self._hub.log("no more connections for now: %s" % exc.strerror)
-                    self._hub.timers.after(_PAUSE, self._listen)
+                    hub.log("no more connections for now: %s" % exc.strerror)
+                    self._listen_no_more()
+                    self._pause = hub.timers.after(_PAUSE, self._end_pause)
                 return
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            link = _Link(sock, Session(self._hub, "%s:%d" % peer[:2]), self._hub.orders.cut())
+            with suppress(OSError):  # where the client is gone already, which is found out by reading
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            link = _Link(sock, Session(hub, "%s:%d" % peer[:2]), hub.orders.cut())
             self._links[link.session] = link
+            self.deserted.clear()
             self._selector.register(sock, link.interest, link)
             self._watch(link)
 
@@ -203,9 +276,12 @@ class Server:
         over = False
         if link.cut and link.cut.received:
             data, over = link.cut.take(data)
-        link.session.receive(data)
+        link.session.receive(data, self._hub.timers.clock() + _TURN)
         if over and link.cut:
+            link.session.work()
             self._drop(link, link.cut.reset)
+        else:
+            self._watch(link)
 
     # --- sending
 
@@ -222,12 +298,12 @@ class Server:
                 if seconds and source.outgoing:
                     link.timer = self._hub.timers.after(seconds, partial(self._send_late, link))
                 else:
-                    self._write(link)
+                    self._attempt(self._write, link)
 
     def _send_late(self, link: _Link) -> None:
         link.timer = None
         if link.session in self._links:
-            self._write(link)
+            self._attempt(self._write, link)
 
     def _write(self, link: _Link) -> None:
         session, orders = link.session, self._hub.orders
@@ -243,7 +319,7 @@ class Server:
         if link.cut and link.cut_off and not link.rest:
             self._drop(link, link.cut.reset)
         elif session.over and not link.rest and not session.outgoing:
-            self._drop(link)
+            self._drop(link, session.reset)
         else:
             self._watch(link)
 
@@ -268,9 +344,14 @@ class Server:
 
     def _watch(self, link: _Link) -> None:
         """Have the selector watch the socket for what is wanted now."""
+        if link.session not in self._links:
+            return
         interest = 0
+        if link.session.backlog and not link.queued:
+            link.queued = True
+            self._backlog.append(link)
         if not self._hub.orders.stalled:
-            if not link.session.blocked:
+            if link.session.listens:
                 interest = selectors.EVENT_READ
             if link.rest and not link.timer:
                 interest |= selectors.EVENT_WRITE
@@ -292,8 +373,28 @@ class Server:
             self._selector.unregister(link.sock)
         if reset:
             link.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        link.session.lost()
         link.sock.close()
+        if not self._links:
+            self.deserted.set()
+        link.session.lost()
+
+    # --- going down and coming back
+
+    def go_down(self) -> None:
+        """Be there for nobody; the port stays taken. Connections stay as they are."""
+        if self.up:
+            self.up = False
+            self._listen_no_more()
+            self._listener.close()
+            self._listener = _bound(self._host, self.port)
+        if not self._links:
+            self.deserted.set()
+
+    def come_up(self) -> None:
+        """Be there again."""
+        if not self.up:
+            self._listener.listen(_BACKLOG)
+            self.up = True
 
     # --- faults
 
@@ -316,7 +417,7 @@ class Server:
         """The server was stalled."""
         for link in list(self._links.values()):
             link.session.thaw()
-            self._write(link)
+            self._attempt(self._write, link)
 
     def _close(self) -> None:
         self.running = False

@@ -14,11 +14,10 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
 from ..wire.errors import PeerError
 from ..wire.frames import HEARTBEAT, METHOD, encode_frame
 from ..wire.protocol import Event
-from ..wire.server import Properties
-from ..wire.spec import Dialect, Method
+from ..wire.spec import REPLIES, Dialect, Method
 from .channel import Channel
-from .errors import REPLY_NAMES, ChannelRefusal, ConnectionRefusal, shortened
-from .handshake import HANDLERS, Handshake
+from .errors import ChannelRefusal, ConnectionRefusal, shortened
+from .handshake import BEFORE_TUNING, HANDLERS, Handshake
 from .hub import Hub
 from .timers import Timer
 from .vhost import VHost
@@ -45,37 +44,57 @@ class Session(Handshake):
         self.finished = False
         #: The socket is to be closed once all of `outgoing` is gone.
         self.over = False
-        #: Channels that have confirms to be sent.
-        self.to_confirm: List[Channel] = []
+        #: It is to be reset, not closed, then.
+        self.reset = False
         self.channels: Dict[int, Channel] = {}
+        self._to_confirm: List[Channel] = []
         self._closing = False  # the client has been told, and has not answered yet
         self._heard = hub.timers.clock()
         self._heartbeat = 0
         self._timers: List[Timer] = []
-        self._held: Deque[Event] = deque()  # while blocked
+        self._waiting: Deque[Event] = deque()  # while blocked, or while it is others' turn
         hub.sessions.add(self)
 
     # --- in
 
-    def receive(self, data: bytes) -> None:
-        """Take what the client has sent."""
+    @property
+    def backlog(self) -> bool:
+        """Is there something that can be dealt with, before more is read?"""
+        return bool(self._waiting) and not self.blocked and not self.clogged
+
+    @property
+    def listens(self) -> bool:
+        """May more be read?"""
+        return not (self._waiting or self.blocked or self.clogged)
+
+    def receive(self, data: bytes, until: float = math.inf) -> None:
+        """Take what the client has sent, and deal with it until a moment; the rest is the backlog."""
         self._heard = self.hub.timers.clock()
         if self._receiver is None:
             data = self.take_header(data)
         if self._receiver is None or self.finished or not data:
             return
-        if self._receiver.error:  # where frames begin is not known any more; but the answer to our close is
+        if (
+            self._receiver.error and not self._waiting
+        ):  # where frames begin is not known any more; but the answer to our close is
             if encode_frame(METHOD, 0, self.dialect["connection.close_ok"].encode()) in data:
                 self.finish("closed")
             return
         events = self._receiver.receive(data)
-        if self.blocked:
-            self._held.extend(events)
-            return
-        self._handle(events)
+        if self.blocked or self._waiting:
+            self._waiting.extend(events)
+        else:
+            self._handle(events, until)
 
-    def _handle(self, events: List[Event]) -> None:
-        receiver = self._receiver
+    def work(self, until: float = math.inf) -> None:
+        """Go on with the backlog."""
+        self._heard = self.hub.timers.clock()  # for what it has sent since has not been read
+        events = list(self._waiting)
+        self._waiting.clear()
+        self._handle(events, until)
+
+    def _handle(self, events: List[Event], until: float) -> None:
+        receiver, clock = self._receiver, self.hub.timers.clock
         assert receiver
         for place, event in enumerate(events):
             if self.finished:
@@ -83,18 +102,16 @@ class Session(Handshake):
             try:
                 self._event(event)
             except ConnectionRefusal as exc:
-                # RabbitMQ names no method where it refuses a login, or fails
-                ids = (0, 0) if exc.reply_code in (403, 541) else _ids(event[1])
-                self._close(exc.reply_code, exc.reply_text, *ids)
+                self._close(exc.reply_code, exc.reply_text, *(_ids(event[1]) if exc.names_method else (0, 0)))
             except Exception as exc:  # a fault of the broker's own: it costs this connection, and does not pass unseen
                 self.hub.failures.append(exc)
                 self._close(541, shortened("INTERNAL_ERROR - %s: %s" % (type(exc).__name__, exc)), *_ids(event[1]))
-            if self.blocked:
-                self._held.extend(events[place + 1 :])
+            if self.blocked or clock() >= until or self.clogged:
+                self._waiting.extend(events[place + 1 :])
                 break
-        if self.to_confirm:
+        if self._to_confirm:
             self._send_confirms()
-        if receiver.error and not self.blocked:
+        if receiver.error and not self.blocked and not self._waiting:
             self._malformed(receiver.error)
 
     def _event(self, event: Event) -> None:
@@ -143,17 +160,23 @@ class Session(Handshake):
                 handler(channel, *args, content)
         except ChannelRefusal as exc:
             self._refuse(channel, exc, method)
-        if content is not None and self.hub.orders.blocked is not None:
-            self._block(self.hub.orders.blocked)
+        if content is not None and (self.memory.alarm or self.orders.blocked is not None):
+            reason = self.hub.why_blocked()
+            if reason is not None and not self._closing:
+                self._block(reason)
 
     # --- channels
 
     def _open_channel(self, number: int, vhost: VHost) -> None:
         if number in self.channels:
             raise ConnectionRefusal(504, "second 'channel.open' seen")
-        self.channels[number] = Channel(self, number, vhost)
+        most = self._channel_max
+        if 0 < most <= len(self.channels):
+            text = "number of channels opened (%d) has reached the negotiated channel_max (%d)"
+            raise ConnectionRefusal(530, text % (len(self.channels), most), names_method=False)
+        self.channels[number] = Channel(self, number, vhost, self._to_confirm.append)
         self.send(number, "channel.open_ok", *("",) * len(self.dialect["channel.open_ok"].fields))
-        if not self.hub.orders.flow:
+        if not self.orders.flow:
             self.send(number, "channel.flow", False)
 
     def _close_channel(self, channel: Channel) -> None:
@@ -169,36 +192,15 @@ class Session(Handshake):
         self.hub.log("%s: channel %d: %s" % (self.name, channel.number, exc.reply_text))
 
     def _send_confirms(self) -> None:
-        channels, self.to_confirm = self.to_confirm, []
+        channels = list(self._to_confirm)
+        self._to_confirm.clear()
         for channel in channels:
             confirms = channel.take_confirms()
-            if self.hub.orders.confirm_delay:
+            if self.orders.confirm_delay:
                 later = partial(channel.confirm, confirms)
-                self._later(self.hub.orders.confirm_delay, later)
+                self._later(self.orders.confirm_delay, later)
             else:
                 channel.confirm(confirms)
-
-    # --- what channels ask
-
-    def check_properties(self, properties: Properties) -> None:
-        """Refuse what RabbitMQ cannot read, and a user_id that is another's."""
-        values = properties.values
-        headers = values.get("application_headers")
-        if headers and (properties.undecoded or _has_strange_floats(headers)):
-            raise ConnectionRefusal(541)
-        user = values.get("user_id")
-        if user is not None and user != self.user:
-            raise ChannelRefusal(
-                406, "user_id property set to '%s' but authenticated user was '%s'" % (user, self.user)
-            )
-
-    def refuses_this_publish(self) -> bool:
-        """Is it one of those that are to be nacked?"""
-        orders = self.hub.orders
-        if not orders.nack_every:
-            return False
-        orders.published += 1
-        return orders.published % orders.nack_every == 0
 
     # --- time, and orders
 
@@ -211,7 +213,9 @@ class Session(Handshake):
     def _beat(self) -> None:
         """Heartbeats both ways (0-9-1, section 4.2.7): ours, and what the client owes."""
         hub = self.hub
-        if hub.timers.clock() - self._heard > 2 * self._heartbeat and not self.blocked and not hub.orders.stalled:
+        if hub.timers.clock() - self._heard > 2 * self._heartbeat and not (
+            self.blocked or self._waiting or self.orders.stalled
+        ):
             self.finish("missed heartbeats from client, timeout: %ds" % self._heartbeat)
             return
         self.write(_HEARTBEAT_FRAME)
@@ -234,10 +238,12 @@ class Session(Handshake):
             self.blocked = False
             if self.client_can("connection.blocked") and "connection.unblocked" in self.dialect:
                 self.send(0, "connection.unblocked")
-            held = list(self._held)
-            self._held.clear()
-            self._handle(held)
-            self.hub.dirty.append(self)  # to be read from again
+            self.hub.dirty.append(self)  # its backlog is to be seen to, and it is to be read from again
+
+    @property
+    def channel_count(self) -> int:
+        """How many channels are open."""
+        return len(self.channels)
 
     def pump(self) -> None:
         """Deliveries may be written again."""
@@ -262,11 +268,15 @@ class Session(Handshake):
 
     def close(self, reply_code: int, text: str) -> None:
         """The broker closes the connection, for a reason that is not the client's."""
-        self._close(reply_code, shortened("%s - %s" % (REPLY_NAMES[reply_code], text)), 0, 0)
+        self._close(reply_code, shortened("%s - %s" % (REPLIES[reply_code].name, text)), 0, 0)
 
     def _malformed(self, error: PeerError) -> None:
+        if self.due in BEFORE_TUNING:  # nobody knows who it is, nor how much it would take
+            self.reset = True
+            self.finish(str(error))
+            return
         sig = self.dialect.ids(error.sig)
-        self._close(error.reply_code, shortened("%s - %s" % (REPLY_NAMES[error.reply_code], error)), *sig)
+        self._close(error.reply_code, shortened("%s - %s" % (REPLIES[error.reply_code].name, error)), *sig)
 
     def _close(self, reply_code: int, reply_text: str, class_id: int, method_id: int) -> None:
         if self._closing or self.finished:
@@ -295,6 +305,7 @@ class Session(Handshake):
         """The network connection is gone."""
         self._let_go()
         self.finished = True
+        self.forget_outgoing()
         self.hub.sessions.discard(self)
 
     def _let_go(self) -> None:
@@ -302,7 +313,8 @@ class Session(Handshake):
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
-        self._held.clear()
+        self._waiting.clear()
+        self.end_handshake()
         self.blocked = False
         channels, self.channels = self.channels, {}
         for channel in channels.values():
@@ -314,15 +326,6 @@ class Session(Handshake):
 
 def _ids(method: Method) -> Tuple[int, int]:
     return method.key >> 16, method.key & 0xFFFF
-
-
-def _has_strange_floats(value: Any) -> bool:
-    """Erlang has neither infinities nor NaN, and RabbitMQ fails over them."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        return any(map(_has_strange_floats, value))
-    return isinstance(value, float) and not math.isfinite(value)
 
 
 @lru_cache(maxsize=None)

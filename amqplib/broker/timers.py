@@ -26,11 +26,16 @@ class Timer:
         self.action = None
 
 
+def _give_up(error: Exception) -> None:
+    raise error
+
+
 class Timers:
     """All of them. Times are in seconds, of the clock that is given."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], failed: Callable[[Exception], None] = _give_up) -> None:
         self.clock = clock
+        self._failed = failed  # is told what a timer's action raises; the others happen all the same
         self._heap: List[Tuple[float, int, Timer]] = []
         self._number = count()
 
@@ -48,11 +53,15 @@ class Timers:
         return min(max(0.0, heap[0][0] - self.clock()), _LONG) if heap else None
 
     def run(self) -> None:
-        """Do what is due."""
+        """Do what is due; what that asks for has to wait for the next time."""
         now = self.clock()
+        last = next(self._number)
         heap = self._heap
-        while heap and heap[0][0] <= now:
+        while heap and heap[0][:2] < (now, last):
             timer = heapq.heappop(heap)[2]
             action, timer.action = timer.action, None
             if action is not None:
-                action()
+                try:
+                    action()
+                except Exception as exc:
+                    self._failed(exc)

@@ -6,10 +6,16 @@ from typing import Any, Dict, Optional
 
 from .errors import ChannelRefusal
 from .queue import Queue
+from .replies import REPLY_TO
 from .routing import Binding
 from .vhost import VHost
 
 __all__ = ["TopologyMethods"]
+
+
+def _clean(name: str) -> str:
+    """A name without line ends: RabbitMQ takes them out where names are declared, bound or deleted, not elsewhere."""
+    return name.replace("\r", "").replace("\n", "") if "\r" in name or "\n" in name else name
 
 
 class TopologyMethods:
@@ -27,9 +33,10 @@ class TopologyMethods:
 
     def queue_named(self, name: str) -> Queue:
         """The queue of that name, or declared last where it is empty (0-9-1, queue.bind and others)."""
-        return self.vhost.queue(name or self._latest(), self.owner)
+        return self.vhost.queue(name or self.latest_name(), self.owner)
 
-    def _latest(self) -> str:
+    def latest_name(self) -> str:
+        """The queue declared last on this channel; 404 where there is none."""
         if self.latest_queue is None:
             raise ChannelRefusal(404, "no previously declared queue")
         return self.latest_queue
@@ -51,6 +58,7 @@ class TopologyMethods:
         arguments: Dict[str, Any],
     ) -> None:
         """exchange.declare"""
+        exchange = _clean(exchange)
         if passive:
             self.vhost.existing_exchange(exchange)
         else:
@@ -60,6 +68,7 @@ class TopologyMethods:
 
     def exchange_delete(self, ticket: int, exchange: str, if_unused: bool, nowait: bool) -> None:
         """exchange.delete"""
+        exchange = _clean(exchange)
         self.vhost.delete_exchange(exchange, if_unused)
         if not nowait:
             self.reply("exchange.delete_ok")
@@ -68,6 +77,8 @@ class TopologyMethods:
         self, ticket: int, destination: str, source: str, routing_key: str, nowait: bool, arguments: Dict[str, Any]
     ) -> None:
         """exchange.bind"""
+        destination = _clean(destination)
+        source = _clean(source)
         self.vhost.bind(source, Binding("exchange", destination, routing_key, arguments), self.owner)
         if not nowait:
             self.reply("exchange.bind_ok")
@@ -76,6 +87,8 @@ class TopologyMethods:
         self, ticket: int, destination: str, source: str, routing_key: str, nowait: bool, arguments: Dict[str, Any]
     ) -> None:
         """exchange.unbind"""
+        destination = _clean(destination)
+        source = _clean(source)
         self.vhost.unbind(source, Binding("exchange", destination, routing_key, arguments), self.owner)
         if not nowait:
             self.reply("exchange.unbind_ok")
@@ -92,6 +105,10 @@ class TopologyMethods:
         arguments: Dict[str, Any],
     ) -> None:
         """queue.declare"""
+        queue = _clean(queue)
+        if queue.startswith(REPLY_TO):
+            self._declare_reply_to(queue, nowait)
+            return
         if passive:
             found = self.vhost.queue(queue, self.owner)
             found.used()
@@ -101,21 +118,31 @@ class TopologyMethods:
         if not nowait:
             self.reply("queue.declare_ok", found.name, found.message_count, len(found.consumers))
 
+    def _declare_reply_to(self, name: str, nowait: bool) -> None:
+        """A name for replies is there, or not: nobody can declare one."""
+        if name not in self.vhost.replies:
+            raise self.vhost.no_queue(name)
+        self.latest_queue = name
+        if not nowait:
+            self.reply("queue.declare_ok", name, 0, 1)
+
     def queue_bind(
         self, ticket: int, queue: str, exchange: str, routing_key: str, nowait: bool, arguments: Dict[str, Any]
     ) -> None:
         """queue.bind"""
+        exchange = _clean(exchange)
         self.vhost.bind(exchange, self._binding(queue, routing_key, arguments), self.owner)
         if not nowait:
             self.reply("queue.bind_ok")
 
     def queue_unbind(self, ticket: int, queue: str, exchange: str, routing_key: str, arguments: Dict[str, Any]) -> None:
         """queue.unbind"""
+        exchange = _clean(exchange)
         self.vhost.unbind(exchange, self._binding(queue, routing_key, arguments), self.owner)
         self.reply("queue.unbind_ok")
 
     def _binding(self, queue: str, routing_key: str, arguments: Dict[str, Any]) -> Binding:
-        name = queue or self._latest()
+        name = _clean(queue or self.latest_name())
         # where neither queue nor key is named, the key is the queue's name too (0-9-1, queue.bind, "routing-key")
         return Binding("queue", name, routing_key if queue or routing_key else name, arguments)
 
@@ -127,7 +154,7 @@ class TopologyMethods:
 
     def queue_delete(self, ticket: int, queue: str, if_unused: bool, if_empty: bool, nowait: bool) -> None:
         """queue.delete. One that is not there is no error."""
-        name = queue or self._latest()
+        name = _clean(queue or self.latest_name())
         count = 0
         if name in self.vhost.queues:
             count = self.vhost.delete_queue(self.vhost.queue(name, self.owner), if_unused, if_empty)

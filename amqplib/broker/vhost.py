@@ -5,10 +5,9 @@ What a method asks for that cannot be is refused here, with RabbitMQ's codes and
 
 from __future__ import annotations
 
-import base64
-import secrets
+from collections import deque
 from datetime import datetime
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Deque, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .arguments import (
     check_binding_arguments,
@@ -20,12 +19,15 @@ from .arguments import (
     expiration,
 )
 from .errors import ChannelRefusal, ConnectionRefusal
+from .memory import Memory
 from .message import Content, Message, carbon_copies, dead_letter, in_a_circle, route_bytes
+from .names import unique_name
 from .queue import Consumer, Queue
+from .replies import Replies
 from .routing import MATCHES, Binding
-from .timers import Timers
+from .timers import Timer, Timers
 
-__all__ = ["Exchange", "Outcome", "VHost", "unique_name"]
+__all__ = ["AT_ONCE", "MOST_DEAD", "Exchange", "Outcome", "VHost"]
 
 _PREDECLARED = {
     "": "direct",
@@ -39,10 +41,14 @@ _PREDECLARED = {
 #: Routes that are remembered before they are all forgotten.
 _BOUND = 4096
 
+#: Messages that go on to dead-letter exchanges at once when one dies; of those that die on the way, more than honest
+#: programs have. For others a turn ends after so many seconds.
+AT_ONCE = 100
+_TURN = 0.002
 
-def unique_name(prefix: str) -> str:
-    """A name that the server gives."""
-    return prefix + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode("ascii").rstrip("=")
+#: Dead messages that wait, beyond which those that die on the way are dropped: where each goes to many queues that pass
+#: it on to each other, they would be more and more.
+MOST_DEAD = 10_000
 
 
 class Exchange:
@@ -93,12 +99,27 @@ class _Route(NamedTuple):
 class VHost:
     """One virtual host."""
 
-    def __init__(self, name: str, timers: Timers, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        name: str,
+        timers: Timers,
+        now: Callable[[], datetime],
+        memory: Optional[Memory] = None,
+        log: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self.name = name
         self.exchanges = {name: Exchange(name, type) for name, type in _PREDECLARED.items()}
         self.queues: Dict[str, Queue] = {}
+        #: Who waits for replies without a queue.
+        self.replies = Replies()
         self._timers = timers
         self._now = now
+        self._memory = memory or Memory()
+        self._log = log
+        self._dead: Deque[Tuple[Queue, Message, str]] = deque()  # on their way to dead-letter exchanges
+        self._burying = False
+        self._later: Optional[Timer] = None  # has the rest of them go on
+        self._dropping = False  # there are too many
         self._routes: Dict[Tuple[str, str], _Route] = {}
 
     def described(self, queue: str) -> str:
@@ -186,21 +207,24 @@ class VHost:
             if binding.destination_kind == "queue":
                 self.queue(binding.destination, owner)
             exchange.bindings.remove(binding)
-            self._binding_removed(exchange)
+            self._routes.clear()
+            if exchange.auto_delete and not exchange.bindings:
+                del self.exchanges[source]
+                self._drop_bindings_to("exchange", source)
 
     def _drop_bindings_to(self, kind: str, name: str) -> None:
+        """It is gone; and with it go exchanges that had their last binding to it, and so on."""
         self._routes.clear()
-        for exchange in list(self.exchanges.values()):
-            kept = [b for b in exchange.bindings if (b.destination_kind, b.destination) != (kind, name)]
-            if len(kept) < len(exchange.bindings):
-                exchange.bindings = kept
-                self._binding_removed(exchange)
-
-    def _binding_removed(self, exchange: Exchange) -> None:
-        self._routes.clear()
-        if exchange.auto_delete and not exchange.bindings and exchange.name in self.exchanges:
-            del self.exchanges[exchange.name]
-            self._drop_bindings_to("exchange", exchange.name)
+        gone = deque([(kind, name)])
+        while gone:
+            destination = gone.popleft()
+            for exchange in list(self.exchanges.values()):
+                kept = [b for b in exchange.bindings if (b.destination_kind, b.destination) != destination]
+                if len(kept) < len(exchange.bindings):
+                    exchange.bindings = kept
+                    if exchange.auto_delete and not kept:
+                        del self.exchanges[exchange.name]
+                        gone.append(("exchange", exchange.name))
 
     # --- queues
 
@@ -208,10 +232,14 @@ class VHost:
         """The queue of this name, for the connection `owner`; 404 where there is none, 405 if it is another's."""
         queue = self.queues.get(name)
         if queue is None:
-            raise ChannelRefusal(404, "no %s" % self._of("queue", name))
+            raise self.no_queue(name)
         if queue.owner is not None and queue.owner is not owner:
             raise self._locked(name)
         return queue
+
+    def no_queue(self, name: str) -> ChannelRefusal:
+        """The refusal of what is about a queue that is not there."""
+        return ChannelRefusal(404, "no %s" % self._of("queue", name))
 
     def _locked(self, name: str) -> ChannelRefusal:
         return ChannelRefusal(
@@ -247,8 +275,8 @@ class VHost:
             raise ChannelRefusal(403, "queue name '%s' contains reserved prefix 'amq.*'" % name)
         name = name or unique_name("amq.gen-")
         check_queue_arguments(arguments, self.described(name), durable, exclusive, auto_delete)
-        queue = Queue(name, self._timers, durable, auto_delete, owner if exclusive else None, arguments)
-        queue.on_dead = self._dead
+        queue = Queue(name, self._timers, durable, auto_delete, owner if exclusive else None, arguments, self._memory)
+        queue.on_dead = self._bury
         queue.on_expired = self._disused
         self.queues[name] = queue
         self._routes.clear()
@@ -303,7 +331,16 @@ class VHost:
                 if len(self._routes) >= _BOUND:
                     self._routes.clear()
                 self._routes[exchange, routing_key] = route
-        return self._enqueue(Message(exchange, routing_key, properties, content.body, route.octets), route.queues)
+        message = Message(exchange, routing_key, properties, content.body, route.octets)
+        return self._enqueue(message, route.queues)
+
+    def deliver_replies(self, routing_key: str, content: Content) -> None:
+        """Before publish() to the default exchange: hand the message to who waits for it without a queue."""
+        content.check()
+        message = Message("", routing_key, content.properties, content.body)
+        headers = message.headers
+        keys = [routing_key, *carbon_copies(headers), *carbon_copies(headers, "BCC")]
+        self.replies.deliver(message.without("BCC") if "BCC" in headers else message, keys)
 
     @staticmethod
     def _enqueue(message: Message, queues: Sequence[Queue]) -> Outcome:
@@ -343,8 +380,51 @@ class VHost:
                 waiting.append(alternate)
         return list(found.values()), fixed
 
-    def _dead(self, queue: Queue, message: Message, reason: str) -> None:
-        """A queue has dropped a message: to its dead-letter exchange, where it has one."""
+    # --- dead letters
+
+    def _bury(self, queue: Queue, message: Message, reason: str) -> None:
+        """A queue has dropped a message. It may be that another one drops it next, and so on: they are dealt with one
+        after the other, AT_ONCE of them before this returns and the rest in turns with all else that there is to do."""
+        if self._burying and len(self._dead) >= MOST_DEAD:
+            self._drop()
+            return
+        self._memory.enter(message)
+        self._dead.append((queue, message, reason))
+        if not self._burying and self._later is None:
+            self._bury_some(AT_ONCE)
+
+    def _bury_some(self, number: int) -> None:
+        clock = self._timers.clock
+        until = clock() + _TURN
+        self._burying = True
+        failure: Optional[Exception] = None
+        while self._dead and (number or clock() < until):
+            number = max(0, number - 1)
+            queue, message, reason = self._dead.popleft()
+            self._memory.leave(message)
+            if self._memory.exhausted:
+                self._drop()
+                continue
+            try:
+                self._to_dead_letter_exchange(queue, message, reason)
+            except Exception as exc:  # the others are not to wait for the next one that dies
+                failure = failure or exc
+        self._burying = False
+        self._dropping = self._dropping and bool(self._dead)
+        self._later = self._timers.after(0, self._go_on_burying) if self._dead else None
+        if failure:
+            raise failure
+
+    def _drop(self) -> None:
+        if not self._dropping:
+            self._dropping = True
+            self._log("vhost %s: too many dead letters: some are dropped" % self.name)
+
+    def _go_on_burying(self) -> None:
+        self._bury_some(1)
+
+    def _to_dead_letter_exchange(self, queue: Queue, message: Message, reason: str) -> None:
+        """The way of a dead message, where its queue has one for it."""
         exchange = queue.options.dead_letter_exchange
         if exchange is None or exchange not in self.exchanges:
             return
@@ -354,4 +434,30 @@ class VHost:
         queues, _ = self._find(exchange, keys, dead.headers)
         if reason != "rejected":
             queues = [queue for queue in queues if not in_a_circle(dead, queue.name)]
+        if not exchange:
+            self.replies.deliver(dead, keys)
         self._enqueue(dead, queues)
+
+    # --- the end of the broker, and its return
+
+    def clear(self) -> None:
+        """The virtual host is gone: give back what its messages take."""
+        self.restart(durable=False)
+
+    def restart(self, durable: bool) -> None:
+        """What has outlived the broker stays: what is durable, or nothing. No connection is open meanwhile."""
+        while self._dead:
+            self._memory.leave(self._dead.popleft()[1])
+        for queue in list(self.queues.values()):
+            if durable and queue.durable:
+                queue.drop_transient()
+                queue.used()
+            else:
+                self.delete_queue(queue)
+        for name, exchange in list(self.exchanges.items()):
+            if not (durable and exchange.durable) and name not in _PREDECLARED and name in self.exchanges:
+                del self.exchanges[name]
+                self._drop_bindings_to("exchange", name)
+        if not durable:
+            for exchange in self.exchanges.values():
+                exchange.bindings.clear()

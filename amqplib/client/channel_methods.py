@@ -1,7 +1,7 @@
 """AMQP's methods as Python methods: those that send something, and wait for an answer if there is one.
 
 The arguments are the protocol's, in its order, but for the ticket, which comes last. What a channel keeps track of -
-its consumers, messages on their way, its end - is in `channel` and `publishing`.
+its consumers, messages on their way, its end - is in `channel` and `sending`.
 
 Errors, for all methods: ValueError when an argument cannot be sent (nothing was sent, the channel stays usable);
 AMQPChannelException when the server closes the channel, be it for this call or for one before that nothing answers;
@@ -12,15 +12,25 @@ DialectError where the AMQP version that is spoken has no such method.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Literal, Optional, Tuple, overload
+from typing import Any, Callable, Dict, Literal, NamedTuple, Optional, overload
 
-from . import advice
 from .abstract_channel import AbstractChannel
+from .consuming import settle_given, take_again
 from .logger import LOGGER
 
-__all__ = ["Arguments", "ChannelMethods"]
+__all__ = ["Arguments", "ChannelMethods", "DeclaredQueue"]
 
 Arguments = Optional[Dict[str, Any]]
+
+
+class DeclaredQueue(NamedTuple):
+    """What queue_declare() returns."""
+
+    #: Its name, which the server may have made up.
+    queue: str
+    #: Messages that are ready to be delivered.
+    message_count: int
+    consumer_count: int
 
 
 class ChannelMethods(AbstractChannel):
@@ -28,21 +38,6 @@ class ChannelMethods(AbstractChannel):
 
     default_ticket: int
     is_open: bool
-
-    def _check_open(self, closing: bool = True) -> None:
-        """Raise why the channel is over, if it is."""
-        raise NotImplementedError
-
-    def _emit(self, frame: bytes) -> None:
-        """Send, or gather in batch(), the frame of a method that nothing answers."""
-        raise NotImplementedError
-
-    def _request(self, name: str, nowait: bool, *args: Any) -> Optional[Tuple[Any, ...]]:
-        """Send a method that the server answers unless told not to; the reply's arguments, None without one."""
-        if nowait:
-            self._send(name, *args)
-            return None
-        return self._call(name, *args)[1]
 
     # --- class access
 
@@ -56,11 +51,11 @@ class ChannelMethods(AbstractChannel):
         read: bool = False,
     ) -> int:
         """Ask for a ticket for a realm; it becomes the default ticket. RabbitMQ grants every one of them."""
-        ticket: int = self._call("access.request", realm, exclusive, passive, active, write, read)[1][0]
+        ticket: int = self._amqplib.call("access.request", realm, exclusive, passive, active, write, read)[1][0]
         self.default_ticket = ticket
         return ticket
 
-    def _ticket(self, ticket: Optional[int]) -> int:
+    def _amqplib_ticket(self, ticket: Optional[int]) -> int:
         return self.default_ticket if ticket is None else ticket
 
     # --- class exchange
@@ -68,10 +63,10 @@ class ChannelMethods(AbstractChannel):
     def exchange_declare(
         self,
         exchange: str,
-        type: str,
+        type: str = "",
         passive: bool = False,
         durable: bool = False,
-        auto_delete: bool = True,
+        auto_delete: bool = False,
         internal: bool = False,
         nowait: bool = False,
         arguments: Arguments = None,
@@ -80,13 +75,16 @@ class ChannelMethods(AbstractChannel):
         """Create an exchange of a type ('direct', 'fanout', 'topic', 'headers'), or check the one that is there.
 
         passive: only check that it exists (404 when not). durable: it survives a restart of the broker.
-        auto_delete: it goes when nothing is bound to it any more (the default here, unlike elsewhere). internal: only
-        other exchanges publish to it. nowait: return without an answer; an error closes the channel later.
+        auto_delete: it goes when nothing is bound to it any more. internal: only other exchanges publish to it.
+        nowait: return without an answer; an error closes the channel later.
+        The type may be left out with passive only.
         """
-        self._request(
+        if type == "" and not passive:
+            raise TypeError("exchange_declare() has no type, which may be left out with passive=True only")
+        self._amqplib.request(
             "exchange.declare",
             nowait,
-            self._ticket(ticket),
+            self._amqplib_ticket(ticket),
             exchange,
             type,
             passive,
@@ -101,7 +99,7 @@ class ChannelMethods(AbstractChannel):
         self, exchange: str, if_unused: bool = False, nowait: bool = False, ticket: Optional[int] = None
     ) -> None:
         """Delete an exchange; with if_unused only when nothing is bound to it (406 when something is)."""
-        self._request("exchange.delete", nowait, self._ticket(ticket), exchange, if_unused, nowait)
+        self._amqplib.request("exchange.delete", nowait, self._amqplib_ticket(ticket), exchange, if_unused, nowait)
 
     def exchange_bind(
         self,
@@ -113,8 +111,8 @@ class ChannelMethods(AbstractChannel):
         ticket: Optional[int] = None,
     ) -> None:
         """Let messages that are published to the exchange `source` reach the exchange `destination` too. 0-9-1."""
-        args = self._ticket(ticket), destination, source, routing_key, nowait, arguments
-        self._request("exchange.bind", nowait, *args)
+        args = self._amqplib_ticket(ticket), destination, source, routing_key, nowait, arguments
+        self._amqplib.request("exchange.bind", nowait, *args)
 
     def exchange_unbind(
         self,
@@ -126,8 +124,8 @@ class ChannelMethods(AbstractChannel):
         ticket: Optional[int] = None,
     ) -> None:
         """Undo an exchange_bind() with the same arguments. 0-9-1."""
-        args = self._ticket(ticket), destination, source, routing_key, nowait, arguments
-        self._request("exchange.unbind", nowait, *args)
+        args = self._amqplib_ticket(ticket), destination, source, routing_key, nowait, arguments
+        self._amqplib.request("exchange.unbind", nowait, *args)
 
     # --- class queue
 
@@ -138,11 +136,11 @@ class ChannelMethods(AbstractChannel):
         passive: bool = False,
         durable: bool = False,
         exclusive: bool = False,
-        auto_delete: bool = True,
+        auto_delete: bool = False,
         nowait: Literal[False] = False,
         arguments: Arguments = None,
         ticket: Optional[int] = None,
-    ) -> Tuple[str, int, int]: ...
+    ) -> DeclaredQueue: ...
 
     @overload
     def queue_declare(
@@ -151,11 +149,11 @@ class ChannelMethods(AbstractChannel):
         passive: bool = False,
         durable: bool = False,
         exclusive: bool = False,
-        auto_delete: bool = True,
+        auto_delete: bool = False,
         nowait: bool = False,
         arguments: Arguments = None,
         ticket: Optional[int] = None,
-    ) -> Optional[Tuple[str, int, int]]: ...
+    ) -> Optional[DeclaredQueue]: ...
 
     def queue_declare(
         self,
@@ -163,22 +161,21 @@ class ChannelMethods(AbstractChannel):
         passive: bool = False,
         durable: bool = False,
         exclusive: bool = False,
-        auto_delete: bool = True,
+        auto_delete: bool = False,
         nowait: bool = False,
         arguments: Arguments = None,
         ticket: Optional[int] = None,
-    ) -> Optional[Tuple[str, int, int]]:
-        """Create a queue, or check the one that is there; (its name, messages ready, consumers), None with nowait.
+    ) -> Optional[DeclaredQueue]:
+        """Create a queue, or check the one that is there; its facts, None with nowait.
 
         queue: '' lets the server make up a name. passive: only check that it exists. durable: it survives a restart
-        of the broker. exclusive: only for this connection, and gone with it. auto_delete: it goes with its last
-        consumer (the default here, unlike elsewhere). The queue declared last is what '' means to other methods of
-        this channel.
+        of the broker. exclusive: only for this connection, and gone with it. auto_delete: it goes, with what is in it,
+        when its last consumer does. The queue declared last is what '' means to other methods of this channel.
         """
-        reply = self._request(
+        reply = self._amqplib.request(
             "queue.declare",
             nowait,
-            self._ticket(ticket),
+            self._amqplib_ticket(ticket),
             queue,
             passive,
             durable,
@@ -187,7 +184,7 @@ class ChannelMethods(AbstractChannel):
             nowait,
             arguments,
         )
-        return None if reply is None else (reply[0], reply[1], reply[2])
+        return None if reply is None else DeclaredQueue._make(reply)
 
     def queue_bind(
         self,
@@ -199,7 +196,9 @@ class ChannelMethods(AbstractChannel):
         ticket: Optional[int] = None,
     ) -> None:
         """Let messages that are published to the exchange reach the queue, as the exchange's type says."""
-        self._request("queue.bind", nowait, self._ticket(ticket), queue, exchange, routing_key, nowait, arguments)
+        self._amqplib.request(
+            "queue.bind", nowait, self._amqplib_ticket(ticket), queue, exchange, routing_key, nowait, arguments
+        )
 
     def queue_unbind(
         self,
@@ -211,11 +210,11 @@ class ChannelMethods(AbstractChannel):
         ticket: Optional[int] = None,
     ) -> None:
         """Undo a queue_bind() with the same arguments. The protocol has no nowait for this: it is always answered."""
-        self._call("queue.unbind", self._ticket(ticket), queue, exchange, routing_key, arguments)
+        self._amqplib.call("queue.unbind", self._amqplib_ticket(ticket), queue, exchange, routing_key, arguments)
 
     def queue_purge(self, queue: str = "", nowait: bool = False, ticket: Optional[int] = None) -> Optional[int]:
         """Drop all messages that are ready in the queue; how many there were, None with nowait."""
-        reply = self._request("queue.purge", nowait, self._ticket(ticket), queue, nowait)
+        reply = self._amqplib.request("queue.purge", nowait, self._amqplib_ticket(ticket), queue, nowait)
         return None if reply is None else int(reply[0])
 
     def queue_delete(
@@ -231,60 +230,96 @@ class ChannelMethods(AbstractChannel):
         if_unused, if_empty: only without consumers, without messages (406 otherwise). Deleting a queue that is not
         there is no error on RabbitMQ >= 3.2.
         """
-        reply = self._request("queue.delete", nowait, self._ticket(ticket), queue, if_unused, if_empty, nowait)
+        reply = self._amqplib.request(
+            "queue.delete", nowait, self._amqplib_ticket(ticket), queue, if_unused, if_empty, nowait
+        )
         return None if reply is None else int(reply[0])
 
     # --- class basic
 
-    def basic_qos(self, prefetch_size: int, prefetch_count: int, a_global: bool) -> None:
+    def basic_qos(self, prefetch_size: int = 0, prefetch_count: Optional[int] = None, a_global: bool = False) -> None:
         """Limit what the server sends ahead: at most prefetch_count unacknowledged deliveries; 0 for no limit.
 
         prefetch_size, in bytes, has to be 0 on RabbitMQ, which knows no other limit than the count. a_global: for the
         whole channel instead of each consumer (RabbitMQ's reading, which 4.3 and later ignore:
         https://www.rabbitmq.com/docs/consumer-prefetch).
         """
-        self._call("basic.qos", prefetch_size, prefetch_count, a_global)
-        hint = a_global and advice.on_global_qos(self._link.server_properties)
+        if prefetch_count is None:  # most likely it was meant to be the first one, which is the size
+            raise TypeError("basic_qos() has no prefetch_count: basic_qos(prefetch_count=...)")
+        self._amqplib.call("basic.qos", prefetch_size, prefetch_count, a_global)
+        if not a_global:
+            return
+        from .connect import hints  # rarely needed
+
+        hint = hints.on_global_qos(self._amqplib.driver.session.server_properties)
         if hint:
-            LOGGER.warning("%s: %s", self._where(), hint)
+            LOGGER.warning("%s: %s", self._amqplib.where, hint)
 
     def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
-        """Tell the server that a message is done with; with multiple also all before it (0: all)."""
-        if not self.is_open or self._close_item:
-            self._check_open()
-        self._emit(self._link.sender.ack(self._number, delivery_tag, multiple))
+        """Tell the server that a message is done with; with multiple also all before it (0: all) that was given here.
+
+        What had come and was not handled yet is never among them: where it had come before, those that were given are
+        acknowledged one by one.
+        """
+        line = self._amqplib
+        if multiple:
+            self._amqplib_settle(delivery_tag, lambda *which: line.ack_frame(line.port.number, *which))
+            return
+        sending = line.sending  # first: see Line.emit
+        line.emit(line.ack_frame(line.port.number, delivery_tag, multiple), sending, not line.held.transacted)
+        line.held.given.pop(delivery_tag, None)
+
+    def _amqplib_settle(self, delivery_tag: int, frame_of: Callable[[int, bool], bytes]) -> None:
+        """Settle several."""
+        line = self._amqplib
+        sending = line.sending  # first: see Line.emit
+        frame_of(delivery_tag, True)  # ValueError, before anything is sent
+        line.check()
+        settle_given(line, delivery_tag, lambda tag, multiple: line.emit(frame_of(tag, multiple), sending))
 
     def basic_nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
         """Give messages back, with multiple all up to this one. They are requeued, or dropped or dead-lettered. 0-9-1.
 
         https://www.rabbitmq.com/docs/nack
         """
-        method = self._method("basic.nack")
-        self._check_open()
-        self._emit(self._link.sender.method(self._number, method, (delivery_tag, multiple, requeue)))
+        line = self._amqplib
+        if multiple:
+            self._amqplib_settle(delivery_tag, lambda *which: line.frame("basic.nack", *which, requeue))
+            return
+        line.send("basic.nack", delivery_tag, multiple, requeue)
+        line.settled(delivery_tag)
 
-    def basic_reject(self, delivery_tag: int, requeue: bool) -> None:
+    def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:
         """Give a message back; the server requeues it, or drops or dead-letters it."""
-        self._check_open()
-        self._emit(self._link.sender.method(self._number, self._method("basic.reject"), (delivery_tag, requeue)))
+        line = self._amqplib
+        line.send("basic.reject", delivery_tag, requeue)
+        line.settled(delivery_tag)
 
     def basic_recover(self, requeue: bool = False) -> None:
         """Ask for all unacknowledged messages of this channel again; with requeue anybody may get them.
 
-        RabbitMQ knows requeue=True only. Nothing answers this.
+        RabbitMQ has requeue=True only: the default, which AMQP has for old programs, is answered with 540 and the end
+        of the connection. Nothing answers the other. The messages come again under new delivery tags, as redelivered,
+        and the former ones are refused then (406). What was on its way when this was called is delivered twice, first
+        under a former tag: so call this where nothing is, as with a basic_qos() that is exhausted.
         """
-        self._send("basic.recover_async", requeue)
+        line = self._amqplib
+        if requeue:
+            take_again(line, lambda: line.send("basic.recover_async", True))
+        else:
+            line.send("basic.recover_async", requeue)
 
     # --- class tx
 
     def tx_select(self) -> None:
         """From now on publishes and acknowledgements take effect with tx_commit() only."""
-        self._call("tx.select")
+        self._amqplib.call("tx.select")
+        self._amqplib.held.transacted = True
 
     def tx_commit(self) -> None:
         """Make all publishes and acknowledgements since the last commit or rollback happen."""
-        self._call("tx.commit")
+        self._amqplib.call("tx.commit")
 
     def tx_rollback(self) -> None:
         """Forget all publishes and acknowledgements since the last commit or rollback."""
-        self._call("tx.rollback")
+        self._amqplib.call("tx.rollback")

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import time
-from typing import Any, List, Optional
+from typing import Callable, Optional
 
-__all__ = ["NEVER", "Deadline", "take_lock"]
+__all__ = ["NEVER", "Deadline"]
 
 #: More seconds than this are for ever: systems do not count that far.
 _FOR_EVER = 1e8
 
-_WITHOUT_WAITING = (False,)
-
 
 class Deadline:
-    """A moment on the monotonic clock; with None seconds it never comes.
+    """A moment on the clock; with None seconds it never comes.
 
     A `patient` one is for something that the broker owes, and is put off while it blocks the connection: see
-    Patience.put_off(). Others hold whatever happens. ValueError for what is neither a number nor None.
+    Timeouts.put_off(). Others hold whatever happens. ValueError for what is neither a number nor None.
     """
 
-    __slots__ = ("_end", "began", "blocked_before", "patient", "seconds")
+    __slots__ = ("_clock", "_end", "began", "blocked_before", "patient", "seconds")
 
-    def __init__(self, seconds: Optional[float], patient: bool = False) -> None:
+    def __init__(
+        self,
+        seconds: Optional[float],
+        patient: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        blocked_before: float = 0.0,
+    ) -> None:
         if not (seconds is None or (isinstance(seconds, (int, float)) and seconds == seconds)):  # nan is not itself
             raise ValueError("a timeout is a number of seconds or None, not %r" % (seconds,))
+        if seconds is not None and seconds < 0:
+            raise ValueError("a timeout is a number of seconds, 0 or more, or None, not %r" % (seconds,))
         #: What was asked for, for error messages.
         self.seconds = seconds
         self.patient = patient
         #: Of a patient one: seconds for which the connection had been blocked before this began.
-        self.blocked_before = 0.0
-        #: When that was, on time.monotonic().
-        self.began = time.monotonic()
+        self.blocked_before = blocked_before
+        self._clock = clock
+        #: When that was, by the clock.
+        self.began = clock()
         self._end = None if seconds is None or seconds > _FOR_EVER else self.began + seconds
 
     def sooner(self, other: Deadline) -> Deadline:
@@ -42,7 +49,7 @@ class Deadline:
 
     def later(self, seconds: float) -> Deadline:
         """Another one, so much later than this; it is not patient any more, for it has been put off."""
-        deadline = Deadline(self.seconds)
+        deadline = Deadline(self.seconds, clock=self._clock)
         deadline.began = self.began
         deadline._end = None if self._end is None else self._end + seconds
         return deadline
@@ -50,32 +57,22 @@ class Deadline:
     def share(self, count: int) -> Deadline:
         """One that leaves as much time for each of `count` attempts, the first of which begins now."""
         remaining = self.remaining()
-        return self if remaining is None or count == 1 else Deadline(remaining / count)
+        return self if remaining is None or count == 1 else Deadline(remaining / count, clock=self._clock)
 
     def remaining(self) -> Optional[float]:
         """Seconds left, never below 0; None for ever."""
-        return None if self._end is None else max(0.0, self._end - time.monotonic())
+        return None if self._end is None else max(0.0, self._end - self._clock())
 
     def within(self, seconds: float) -> float:
         """The same, but `seconds` at most."""
-        return seconds if self._end is None else max(0.0, min(seconds, self._end - time.monotonic()))
+        if self._end is None:
+            return seconds
+        left = self._end - self._clock()
+        return seconds if left >= seconds else max(0.0, left)
 
     def expired(self) -> bool:
         """Has the moment come?"""
-        return self._end is not None and time.monotonic() >= self._end
+        return self._end is not None and self._clock() >= self._end
 
 
 NEVER = Deadline(None)
-
-
-def take_lock(lock: Any, deadline: Deadline, held: List[bool]) -> bool:
-    """Acquire a lock, and note that in `held`; False when the deadline came first.
-
-    The system's function and the note are one step for Python: a signal handler that raises comes before both or after
-    both. With `held` the caller knows in its `finally` whether there is anything to release.
-    """
-    held.extend(filter(None, map(lock.acquire, _WITHOUT_WAITING)))
-    if not held:
-        seconds = deadline.remaining()
-        held.extend(filter(None, map(lock.acquire, (True,), (-1 if seconds is None else seconds,))))
-    return bool(held)

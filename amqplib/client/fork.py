@@ -13,26 +13,37 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Dict
 
-if TYPE_CHECKING:
-    from .routes import Routes
+from . import heartbeat
 
 __all__ = ["watch"]
 
-#: All links, by id(). Not a WeakSet: another thread may be in the middle of using that at the fork.
-_links: Dict[int, weakref.ref[Routes]] = {}
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Forked(Protocol):
+        """What has to be told of a fork."""
+
+        def leave_to_parent(self, parent: int) -> None:
+            """This is a child process now, with one thread; `parent` is whose connections there are."""
 
 
-def watch(link: Routes) -> None:
-    """Have the link told of a fork."""
-    _links[id(link)] = weakref.ref(link, partial(_links.pop, id(link)))
+#: All of them, by id(). Not a WeakSet: another thread may be in the middle of using that at the fork.
+_watched: Dict[int, weakref.ref[Forked]] = {}
+
+
+def watch(forked: Forked) -> None:
+    """Have it told of a fork."""
+    _watched[id(forked)] = weakref.ref(forked, partial(_watched.pop, id(forked)))
 
 
 def _in_child() -> None:
-    for ref in list(_links.values()):
-        link = ref()
-        if link is not None:
-            link.leave_to_parent(os.getppid())
+    heartbeat.forked()
+    for ref in list(_watched.values()):
+        forked = ref()
+        if forked is not None:
+            forked.leave_to_parent(os.getppid())
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=heartbeat.forking, after_in_child=_in_child)

@@ -29,3 +29,5 @@ class Stats(NamedTuple):
     pending: int
     #: Seconds since something last came from the server.
     last_seen: float
+    #: How often the connection has come back: see Connection's `recover`. All of the above goes on counting then.
+    recoveries: int = 0

@@ -9,7 +9,10 @@
 The names, arguments and defaults are those of amqplib 1.0.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ..client.stats import Stats
+from . import exceptions
 from .basic_message import Message
 from .channel import Channel
 from .connection import Connection
@@ -20,14 +23,16 @@ from .exceptions import (
     AMQPTimeoutError,
     AuthenticationError,
     ChannelClosedError,
-    ConfirmTimeoutError,
     ConnectionBlockedError,
     ConnectionLostError,
     DialectError,
+    InterruptedCallError,
     NestedCallError,
     ProtocolVersionError,
+    RecoveryError,
+    StaleDeliveryError,
     TLSError,
-    UnconfirmedError,
+    TransactionLostError,
 )
 
 __all__ = [
@@ -43,10 +48,80 @@ __all__ = [
     "ConnectionBlockedError",
     "ConnectionLostError",
     "DialectError",
+    "InterruptedCallError",
     "Message",
     "NestedCallError",
     "ProtocolVersionError",
+    "Recovery",
+    "RecoveryError",
+    "StaleDeliveryError",
     "Stats",
     "TLSError",
+    "TransactionLostError",
+    "UnconfirmedChannelError",
+    "UnconfirmedClosedError",
+    "UnconfirmedConnectionError",
     "UnconfirmedError",
+    "UnconfirmedLostError",
+    "UnconfirmedTLSError",
 ]
+
+if TYPE_CHECKING:
+    from ..client.recovery.policy import Recovery
+    from ..client.trace import TraceRecord as TraceRecord
+
+    # the same classes, with this module's Message
+
+    class UnconfirmedError(exceptions.UnconfirmedError[Message]): ...
+
+    class ConfirmTimeoutError(UnconfirmedError, exceptions.ConfirmTimeoutError[Message]): ...
+
+    class UnconfirmedChannelError(UnconfirmedError, exceptions.UnconfirmedChannelError[Message]): ...
+
+    class UnconfirmedClosedError(UnconfirmedChannelError, exceptions.UnconfirmedClosedError[Message]): ...
+
+    class UnconfirmedConnectionError(UnconfirmedError, exceptions.UnconfirmedConnectionError[Message]): ...
+
+    class UnconfirmedLostError(UnconfirmedConnectionError, exceptions.UnconfirmedLostError[Message]): ...
+
+    class UnconfirmedTLSError(UnconfirmedLostError, exceptions.UnconfirmedTLSError[Message]): ...
+
+else:
+    UnconfirmedError = exceptions.UnconfirmedError
+    ConfirmTimeoutError = exceptions.ConfirmTimeoutError
+    UnconfirmedChannelError = exceptions.UnconfirmedChannelError
+    UnconfirmedClosedError = exceptions.UnconfirmedClosedError
+    UnconfirmedConnectionError = exceptions.UnconfirmedConnectionError
+    UnconfirmedLostError = exceptions.UnconfirmedLostError
+    UnconfirmedTLSError = exceptions.UnconfirmedTLSError
+
+    def __getattr__(name: str) -> Any:
+        """What few programs have a use for is imported when it is asked for."""
+        found: Any
+        if name == "Recovery":
+            from ..client.recovery.policy import Recovery as found
+        elif name == "TraceRecord":
+            from ..client.trace import TraceRecord as found
+        else:
+            raise AttributeError("module %r has no attribute %r" % (__name__, name))
+        globals()[name] = found
+        return found
+
+
+# Not in __all__: old programs `import *`, and these would take the place of names that they have from elsewhere.
+AccessRefused = exceptions.AccessRefused
+ChannelError = exceptions.ChannelError
+CommandInvalid = exceptions.CommandInvalid
+ConnectionForced = exceptions.ConnectionForced
+ContentTooLarge = exceptions.ContentTooLarge
+FrameError = exceptions.FrameError
+FrameSyntaxError = exceptions.FrameSyntaxError
+InternalError = exceptions.InternalError
+InvalidPath = exceptions.InvalidPath
+NotAllowed = exceptions.NotAllowed
+NotFound = exceptions.NotFound
+NotImplementedByServer = exceptions.NotImplementedByServer
+PreconditionFailed = exceptions.PreconditionFailed
+ResourceError = exceptions.ResourceError
+ResourceLocked = exceptions.ResourceLocked
+UnexpectedFrame = exceptions.UnexpectedFrame

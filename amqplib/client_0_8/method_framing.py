@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Tuple
 
+from ..client.deadline import NEVER
 from ..client.message import Message, encode_body
-from ..client.transport import Transport
+from ..client.net.transport import Transport
 from ..wire.spec import Sig
 
 if TYPE_CHECKING:
@@ -48,10 +49,12 @@ class MethodReader:
 
     def read_method(self) -> Tuple[int, Sig, Arguments, Any]:
         """(channel number, method signature, arguments, content or None), waiting until there is one."""
-        link = self._connection._open_link()
-        link.raw_arguments = Arguments
-        number, _, (sig, args, content) = link.wait_for(link.take_ready)
-        return number, sig, Arguments(args), content
+        line = self._connection._amqplib
+        line.check()
+        session = line.driver.session
+        session.raw = Arguments
+        port, (sig, args, content) = line.wait_for(session.next_ready, NEVER)
+        return port.number, sig, Arguments(args), content
 
 
 class MethodWriter:
@@ -64,13 +67,17 @@ class MethodWriter:
         self, channel: int, method_sig: Sig, args: Sequence[Any], content: Optional[Message] = None
     ) -> None:
         """`args` in the order of the protocol's fields."""
-        link = self._connection._link
-        method = next((m for m in link.dialect.by_key.values() if m.sig == method_sig), None)
+        driver = self._connection._amqplib.driver
+        sender = driver.session.sender
+        method = next((m for m in sender.dialect.by_key.values() if m.sig == method_sig), None)
         if method is None:
             raise ValueError("write_method: no method has the signature %r" % (method_sig,))
         if content is None:
-            link.send(channel, method, tuple(args))
+            frames = sender.method(channel, method, tuple(args))
         else:
-            body = encode_body(content)
-            link.send_raw(link.sender.content(channel, method, tuple(args), content.properties, body))
-            link.messages_out += 1
+            frames = sender.content(channel, method, tuple(args), content.properties, encode_body(content))
+            with driver.lock:
+                driver.output.messages += 1
+                if channel in driver.session.ports:
+                    driver.session.ports[channel].returnable += 1  # if it is mandatory
+        self._connection._amqplib.emit(frames)

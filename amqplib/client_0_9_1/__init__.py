@@ -3,28 +3,52 @@
     import amqplib.client_0_9_1 as amqp
 
 Classes, methods and arguments are those of amqplib.client_0_8. What differs is how a connection is made: 0-9-1 only,
-PLAIN login, finite timeouts, the heartbeat that the server proposes, timestamps received as aware UTC datetimes.
+PLAIN login, finite timeouts, the heartbeat that the server proposes, timestamps received as aware UTC datetimes; that
+queues and exchanges stay until they are deleted (auto_delete=False); and that what means nothing is a TypeError, and
+what has one sensible value may be left out.
 """
 
-from ..client.channel import Channel
+from typing import TYPE_CHECKING, Any
+
+from ..client import exceptions
+from ..client.channel_methods import DeclaredQueue
 from ..client.exceptions import (
+    AccessRefused,
     AMQPChannelException,
     AMQPConnectionException,
     AMQPException,
     AMQPTimeoutError,
     AuthenticationError,
     ChannelClosedError,
-    ConfirmTimeoutError,
+    ChannelError,
+    CommandInvalid,
     ConnectionBlockedError,
+    ConnectionForced,
     ConnectionLostError,
+    ContentTooLarge,
     DialectError,
+    FrameError,
+    FrameSyntaxError,
+    InternalError,
+    InterruptedCallError,
+    InvalidPath,
     NestedCallError,
+    NotAllowed,
+    NotFound,
+    NotImplementedByServer,
+    PreconditionFailed,
     ProtocolVersionError,
+    RecoveryError,
+    ResourceError,
+    ResourceLocked,
+    StaleDeliveryError,
     TLSError,
-    UnconfirmedError,
+    TransactionLostError,
+    UnexpectedFrame,
 )
+from ..client.message import DeliveryInfo
 from ..client.stats import Stats
-from .connection import Connection
+from .connection import Channel, Connection
 from .message import Message
 
 __all__ = [
@@ -32,18 +56,88 @@ __all__ = [
     "AMQPConnectionException",
     "AMQPException",
     "AMQPTimeoutError",
+    "AccessRefused",
     "AuthenticationError",
     "Channel",
     "ChannelClosedError",
+    "ChannelError",
+    "CommandInvalid",
     "ConfirmTimeoutError",
     "Connection",
     "ConnectionBlockedError",
+    "ConnectionForced",
     "ConnectionLostError",
+    "ContentTooLarge",
+    "DeclaredQueue",
+    "DeliveryInfo",
     "DialectError",
+    "FrameError",
+    "FrameSyntaxError",
+    "InternalError",
+    "InterruptedCallError",
+    "InvalidPath",
     "Message",
     "NestedCallError",
+    "NotAllowed",
+    "NotFound",
+    "NotImplementedByServer",
+    "PreconditionFailed",
     "ProtocolVersionError",
+    "Recovery",
+    "RecoveryError",
+    "ResourceError",
+    "ResourceLocked",
+    "StaleDeliveryError",
     "Stats",
     "TLSError",
+    "TraceRecord",
+    "TransactionLostError",
+    "UnconfirmedChannelError",
+    "UnconfirmedClosedError",
+    "UnconfirmedConnectionError",
     "UnconfirmedError",
+    "UnconfirmedLostError",
+    "UnconfirmedTLSError",
+    "UnexpectedFrame",
 ]
+
+if TYPE_CHECKING:
+    from ..client.recovery.policy import Recovery
+    from ..client.trace import TraceRecord
+
+    # the same classes, with this module's Message
+
+    class UnconfirmedError(exceptions.UnconfirmedError[Message]): ...
+
+    class ConfirmTimeoutError(UnconfirmedError, exceptions.ConfirmTimeoutError[Message]): ...
+
+    class UnconfirmedChannelError(UnconfirmedError, exceptions.UnconfirmedChannelError[Message]): ...
+
+    class UnconfirmedClosedError(UnconfirmedChannelError, exceptions.UnconfirmedClosedError[Message]): ...
+
+    class UnconfirmedConnectionError(UnconfirmedError, exceptions.UnconfirmedConnectionError[Message]): ...
+
+    class UnconfirmedLostError(UnconfirmedConnectionError, exceptions.UnconfirmedLostError[Message]): ...
+
+    class UnconfirmedTLSError(UnconfirmedLostError, exceptions.UnconfirmedTLSError[Message]): ...
+
+else:
+    UnconfirmedError = exceptions.UnconfirmedError
+    ConfirmTimeoutError = exceptions.ConfirmTimeoutError
+    UnconfirmedChannelError = exceptions.UnconfirmedChannelError
+    UnconfirmedClosedError = exceptions.UnconfirmedClosedError
+    UnconfirmedConnectionError = exceptions.UnconfirmedConnectionError
+    UnconfirmedLostError = exceptions.UnconfirmedLostError
+    UnconfirmedTLSError = exceptions.UnconfirmedTLSError
+
+    def __getattr__(name: str) -> Any:
+        """What few programs have a use for is imported when it is asked for."""
+        found: Any
+        if name == "Recovery":
+            from ..client.recovery.policy import Recovery as found
+        elif name == "TraceRecord":
+            from ..client.trace import TraceRecord as found
+        else:
+            raise AttributeError("module %r has no attribute %r" % (__name__, name))
+        globals()[name] = found
+        return found

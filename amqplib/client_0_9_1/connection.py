@@ -1,28 +1,55 @@
-"""Connection with today's defaults."""
+"""Connection with today's defaults, and its Channel."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Optional, Sequence, Type, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    ClassVar,
+    Dict,
+    NoReturn,
+    Optional,
+    Sequence,
+    Type,
+    Union,
+    cast,
+)
 
-from ..client import connection, message
-from ..client.login import Credentials, Responder
-from ..client.secret import hide, hide_in
-from ..wire.protocol import DEFAULT_BODY_MAX
-from ..wire.spec import AMQP_0_9_1, Dialect
+from ..client import channel, connection, message
+from ..client.connect.profile import Profile
+from ..client.connect.secret import hide, hide_in
+from ..client.recovery.policy import Recovery
+from ..wire.protocol import DEFAULT_BODY_MAX, DEFAULT_HEADER_MAX
+from ..wire.spec import AMQP_0_9_1
 from .message import Message
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["Connection"]
+    from ..client.connect.login import Credentials, Responder
+    from ..client.trace import Trace
+
+__all__ = ["Channel", "Connection"]
+
+
+if TYPE_CHECKING:
+
+    class Channel(channel.Channel[Message]):
+        """The same class, with this module's Message and Connection."""
+
+        connection: Optional[Connection]
+
+else:
+    Channel = channel.Channel
 
 
 class Connection(connection.Connection):
     __doc__ = connection.Connection.__doc__
 
-    message_class: ClassVar[Type[message.Message]] = Message
-    _dialects: ClassVar[Sequence[Dialect]] = (AMQP_0_9_1,)
-    _default_heartbeat: ClassVar[Optional[int]] = None
+    channel_class: ClassVar[Type[channel.Channel[Any]]] = Channel
+    message_class: ClassVar[Type[message.BaseMessage]] = Message
+    _amqplib_profile: ClassVar[Profile] = connection.profile((AMQP_0_9_1,), None)
 
     def __init__(  # nosec B107
         self,
@@ -43,16 +70,26 @@ class Connection(connection.Connection):
         heartbeat: Optional[int] = None,
         frame_max: Optional[int] = None,
         body_max: int = DEFAULT_BODY_MAX,
+        header_max: int = DEFAULT_HEADER_MAX,
         channel_max: Optional[int] = None,
         reply_timeout: Optional[float] = 60,
         write_timeout: Optional[float] = 60,
         blocked_timeout: Optional[float] = 60,
+        close_timeout: Optional[float] = 5,
         on_blocked: Optional[Callable[[str], Any]] = None,
         on_unblocked: Optional[Callable[[], Any]] = None,
+        recover: Union[bool, Recovery, None] = None,
+        gather_acks: bool = False,
+        trace: Union[bool, Trace, None] = None,
+        **unknown: NoReturn,
     ) -> None:
         # before anything can go wrong: a traceback may show what stands here
         host, password, login_response, ssl = hide(host), hide(password), hide(login_response), hide_in(ssl)
         credentials = hide(credentials)
+        names = sorted(unknown)
+        unknown.clear()
+        if names:
+            self._amqplib_profile.unknown_arguments(names)
         super().__init__(
             host,
             userid,
@@ -70,10 +107,20 @@ class Connection(connection.Connection):
             heartbeat=heartbeat,
             frame_max=frame_max,
             body_max=body_max,
+            header_max=header_max,
             channel_max=channel_max,
             reply_timeout=reply_timeout,
             write_timeout=write_timeout,
             blocked_timeout=blocked_timeout,
+            close_timeout=close_timeout,
             on_blocked=on_blocked,
             on_unblocked=on_unblocked,
+            recover=recover,
+            gather_acks=gather_acks,
+            trace=trace,
         )
+
+    def channel(self, channel_id: Optional[int] = None) -> Channel:
+        return cast(Channel, super().channel(channel_id))
+
+    channel.__doc__ = connection.Connection.channel.__doc__

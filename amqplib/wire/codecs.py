@@ -2,13 +2,15 @@
 
 A row's fields become one encoder and one decoder, made when the method is first used: fixed-size fields that
 follow each other share one struct call, bits share octets (0-9-1, section 4.2.5.2), and nothing is looked up
-while a frame is being read or written.
+while a frame is being read or written. Property lists are compiled likewise, one function for each combination of
+properties (`content`). benchmarks/experiments/property_lists.py has what that is worth.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
+from datetime import datetime
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 from . import tables
 from .errors import LocalError, PeerError, quote
@@ -21,6 +23,8 @@ __all__ = [
     "Encoder",
     "compile_decoder",
     "compile_encoder",
+    "compile_properties_decoder",
+    "compile_properties_encoder",
     "explain",
     "malformed",
 ]
@@ -28,9 +32,13 @@ __all__ = [
 Fields = Sequence[Tuple[str, str]]
 Encoder = Callable[..., bytes]
 Decoder = Callable[[bytes, int, int, tables.Reading], Tuple[Any, ...]]
+PropertiesEncoder = Callable[[Mapping[str, Any]], bytes]
+PropertiesDecoder = Callable[[bytes, int, int, tables.Reading], Dict[str, Any]]
 
-#: What encoders raise over values that do not fit.
-MISFITS = (LocalError, struct.error, TypeError, AttributeError, OverflowError)
+
+#: What encoders raise over values that do not fit. ValueError is LocalError's base, what PyPy's struct raises over a
+#: negative number where there is no sign, and a UnicodeEncodeError.
+MISFITS = (ValueError, struct.error, TypeError, AttributeError, OverflowError, LookupError)
 
 #: What decoders raise over bytes that make no sense.
 BROKEN = (struct.error, IndexError)
@@ -38,7 +46,7 @@ BROKEN = (struct.error, IndexError)
 #: struct codes of the unsigned numbers.
 _FIXED = {"octet": "B", "short": "H", "long": "L", "longlong": "Q"}
 
-_long = struct.Struct(">L")
+_long, _longlong = struct.Struct(">L"), struct.Struct(">Q")
 
 
 # --- one field at a time: properties, and the old reader and writer classes ------------------------------
@@ -62,7 +70,8 @@ def encode_longstr(value: Union[str, bytes]) -> bytes:
         except UnicodeEncodeError:
             raise LocalError("%s cannot be encoded as UTF-8" % tables.shown(value)) from None
     elif isinstance(value, (bytes, bytearray, memoryview)):
-        data = bytes(value)
+        # bytes as they are: they may be a secret, whose copy would not be
+        data = value if isinstance(value, bytes) else bytes(value)
     else:
         raise LocalError("%s is not a string" % tables.shown(value))
     return _long.pack(len(data)) + data
@@ -75,6 +84,37 @@ def encode_arguments_table(value: Any) -> bytes:
     if not isinstance(value, dict):
         raise LocalError("%s is not a dict" % tables.shown(value))
     return tables.encode_table(value)
+
+
+#: Where a consumer of a stream begins. RabbitMQ ends the connection over a value of another type, or words that it
+#: cannot read, and says no more than that.
+_OFFSET = "x-stream-offset"
+_OFFSETS = ("first", "last", "next")
+_UNITS = "YMDhms"  # of time: '7D' is seven days ago
+
+
+def _encode_arguments(value: Any) -> bytes:
+    """The arguments of a method."""
+    data = encode_arguments_table(value)
+    if value and _OFFSET in value and not _is_offset(value[_OFFSET]):
+        raise LocalError(
+            "[%r]: %s is not an offset: it is 'first', 'last', 'next', an int, a datetime, or a time such as '7D', of"
+            " one of the units %s" % (_OFFSET, tables.shown(value[_OFFSET]), ", ".join(_UNITS))
+        )
+    return data
+
+
+def _is_offset(value: Any) -> bool:
+    if isinstance(value, str):
+        return value in _OFFSETS or (value.isascii() and value[:-1].isdigit() and value[-1] in _UNITS)
+    if isinstance(value, (bytes, bytearray)) and not isinstance(value, tables.UndecodedField):
+        return value.decode("latin-1") in _OFFSETS  # of a time RabbitMQ wants a str
+    return isinstance(value, (int, datetime, tables.UndecodedField)) and not isinstance(value, bool)
+
+
+def _encoder(name: str, kind: str) -> Callable[[Any], bytes]:
+    """What encodes a method's field of this name and type."""
+    return _encode_arguments if (name, kind) == ("arguments", "table") else FIELD_CODECS[kind].encode
 
 
 def _decode_shortstr(buf: bytes, offset: int, end: int, reading: tables.Reading) -> Tuple[str, int]:
@@ -136,7 +176,7 @@ def compile_encoder(key: int, fields: Fields) -> Encoder:
     """encode(*values) -> payload of the method frame, `key` being the ids as one 32-bit number."""
     parts: List[str] = []
     codes, values = "L", [str(key)]
-    env: Dict[str, Any] = {"encode_" + kind: codec.encode for kind, codec in FIELD_CODECS.items()}
+    env: Dict[str, Any] = {}
 
     def flush() -> None:
         if codes:
@@ -154,7 +194,9 @@ def compile_encoder(key: int, fields: Fields) -> Encoder:
         else:
             flush()
             codes, values = "", []
-            parts.append("encode_%s(%s)" % (kind, names[0]))
+            encode_field = "encode_%s_%s" % (kind, names[0])
+            env[encode_field] = _encoder(names[0], kind)
+            parts.append("%s(%s)" % (encode_field, names[0]))
     flush()
     code = "def encode(%s):\n    return %s\n" % (", ".join(name for name, _ in fields), " + ".join(parts))
     exec(code, env)  # nosec B102
@@ -169,7 +211,7 @@ def explain(method: str, fields: Fields, values: Sequence[Any], exc: Exception) 
     for (name, kind), value in zip(fields, values):
         if kind != "bit":
             try:
-                FIELD_CODECS[kind].encode(value)
+                _encoder(name, kind)(value)
             except MISFITS as misfit:
                 return LocalError("%s: %s: %s" % (method, name, misfit))
     return LocalError("%s: %s" % (method, exc))
@@ -180,10 +222,28 @@ def compile_decoder(fields: Fields) -> Decoder:
 
     Bytes behind the last argument are passed over: some brokers add fields of a later version.
     """
+    lines, env = _reading(fields)
+    code = (
+        "def decode(buf, offset, end, reading):\n    start = offset\n    try:\n%s"
+        "        return (%s)\n    except broken:\n        raise malformed(buf[start:end]) from None\n"
+    ) % ("".join("        %s\n" % line for line in lines), "".join(name + ", " for name, _ in fields))
+    env.update(broken=BROKEN, malformed=malformed)
+    exec(code, env)  # nosec B102
+    decode: Decoder = env["decode"]
+    return decode
+
+
+def _reading(fields: Fields) -> Tuple[List[str], Dict[str, Any]]:
+    """Statements that read the fields at `offset` in `buf`, each into a variable of its name, and what they need. They
+    raise one of BROKEN where the fields go beyond `end`."""
     lines: List[str] = []
     codes: List[str] = []
     targets: List[str] = []
-    env: Dict[str, Any] = {"decode_table": tables.decode_table, "unpack_long": _long.unpack_from}
+    env: Dict[str, Any] = {
+        "decode_table": tables.decode_table,
+        "unpack_long": _long.unpack_from,
+        "unpack_longlong": _longlong.unpack_from,
+    }
 
     def flush() -> None:
         if codes:
@@ -207,16 +267,7 @@ def compile_decoder(fields: Fields) -> Decoder:
             flush()
             lines += [line.replace("NAME", names[0]) for line in _DECODE[kind]]
     flush()
-    lines.append("if offset > end: raise IndexError")
-    body = "".join("        %s\n" % line for line in lines + bits)
-    code = (
-        "def decode(buf, offset, end, reading):\n    start = offset\n    try:\n%s"
-        "        return (%s)\n    except broken:\n        raise malformed(buf[start:end]) from None\n"
-    ) % (body, "".join(name + ", " for name, _ in fields))
-    env.update(broken=BROKEN, malformed=malformed)
-    exec(code, env)  # nosec B102
-    decode: Decoder = env["decode"]
-    return decode
+    return [*lines, "if offset > end: raise IndexError", *bits], env
 
 
 _DECODE = {
@@ -229,9 +280,59 @@ _DECODE = {
         "NAME = buf[offset + 4:min(stop, end)].decode('utf-8', 'surrogateescape'); offset = stop",
     ),
     "table": ("NAME, offset = decode_table(buf, offset, end, reading)",),
+    "timestamp": ("NAME = reading.to_time(unpack_longlong(buf, offset)[0]); offset += 8",),
 }
 
 
 def malformed(arguments: bytes) -> PeerError:
     """The error for arguments that end before the row does."""
     return PeerError(502, "malformed arguments: %s" % (quote(arguments) or "none"))
+
+
+# --- property lists --------------------------------------------------------------------------------------
+
+
+def compile_properties_encoder(flags: bytes, fields: Fields) -> PropertiesEncoder:
+    """encode(properties) -> the flags and the values of exactly these fields, as FIELD_CODECS has them.
+
+    One of MISFITS for what does not fit, for None, and for some values that do fit but are not exactly an int or a str:
+    those are left to whoever writes one field at a time.
+    """
+    env: Dict[str, Any] = {
+        "encode_str": str.encode,
+        "encode_table": tables.encode_table,
+        "join": b"".join,
+        "misfit": _misfit,
+        "octet": {number: tables.OCTETS[number] for number in range(256)},
+        "octets": tables.OCTETS,
+    }
+    parts = [repr(flags)]
+    for name, kind in fields:
+        encode = "encode_" + kind
+        env.setdefault(encode, FIELD_CODECS[kind].encode)
+        parts.append(_ENCODE.get(kind, "ENCODE(properties['NAME'])").replace("NAME", name).replace("ENCODE", encode))
+    exec("def encode(properties):\n    return join((%s,))\n" % ", ".join(parts), env)  # nosec B102
+    made: PropertiesEncoder = env["encode"]
+    return made
+
+
+def _misfit(value: Any) -> bytes:
+    raise TypeError
+
+
+_ENCODE = {
+    "shortstr": "octets[len(value := encode_str(properties['NAME']))], value",
+    "octet": "octet[value] if type(value := properties['NAME']) is int else misfit(value)",
+    "table": "encode_table(value) if isinstance(value := properties['NAME'], dict) else misfit(value)",
+}
+
+
+def compile_properties_decoder(fields: Fields) -> PropertiesDecoder:
+    """decode(buffer, offset, end, reading) -> a dict of exactly these fields, whose values are at `offset`; one of
+    BROKEN when they are cut short."""
+    lines, env = _reading(fields)
+    items = ", ".join("%r: %s" % (name, name) for name, _ in fields)
+    body = "".join("    %s\n" % line for line in lines)
+    exec("def decode(buf, offset, end, reading):\n%s    return {%s}\n" % (body, items), env)  # nosec B102
+    made: PropertiesDecoder = env["decode"]
+    return made

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Tuple
 
-__all__ = ["LocalError", "PeerError", "ProtocolHeaderReceived", "quote"]
+__all__ = ["LocalError", "PeerError", "ProtocolHeaderReceived", "UnknownPropertyError", "quote"]
 
 _QUOTED = 32
 
@@ -23,6 +23,10 @@ def quote(data: bytes) -> str:
 
 class LocalError(ValueError):
     """A value that cannot be serialised. The text names the value's place and says what fits there."""
+
+
+class UnknownPropertyError(LocalError):
+    """Properties of messages that AMQP does not have."""
 
 
 class PeerError(Exception):

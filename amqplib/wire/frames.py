@@ -35,7 +35,7 @@ END_OCTET = b"\xce"
 #: The smallest frame_max that there may be, in octets (0-9-1, frame-min-size).
 MIN_SIZE = 4096
 
-#: Octets of a frame that are not payload: frame_max counts them, so a payload is at most frame_max - OVERHEAD.
+#: Octets of a frame that are not payload. frame_max counts them: what is sent has a payload of frame_max - OVERHEAD.
 OVERHEAD = 8
 
 PREFIX = struct.Struct(">BHL")  # type, channel, payload size

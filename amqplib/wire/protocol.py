@@ -19,13 +19,17 @@ from .hot import AckWriter, DeliveryReader, GetReader, GetWriter, Pieces, Publis
 from .spec import Dialect, Method
 from .tables import Reading, TimeReader
 
-__all__ = ["DEFAULT_BODY_MAX", "Event", "Receiver", "Sender"]
+__all__ = ["DEFAULT_BODY_MAX", "DEFAULT_HEADER_MAX", "Event", "Receiver", "Sender"]
 
 #: channel, method, arguments in the table's order, content (None where the method has none)
 Event = Tuple[int, Method, Tuple[Any, ...], Any]
 
 #: Octets; a longer body ends the connection before memory is taken for it.
 DEFAULT_BODY_MAX = 128 * 1024 * 1024
+
+#: Octets of the longest method or header frame. Neither can be split, and RabbitMQ does not hold what it sends of them
+#: to frame_max: x-death makes a header of any length.
+DEFAULT_HEADER_MAX = 1024 * 1024
 
 _PROTOCOL_HEADER_SIZE = 8
 
@@ -55,11 +59,12 @@ class RunReader(Protocol):
 
 
 class _Part:
-    """A body frame that has not come as a whole yet."""
+    """A body frame, or a header frame that is left out, that has not come as a whole yet."""
 
-    __slots__ = ("assembly", "channel", "due", "head")
+    __slots__ = ("assembly", "channel", "due", "frame_type", "head")
 
-    def __init__(self, channel: int, assembly: content.Assembly, head: bytes, due: int) -> None:
+    def __init__(self, frame_type: int, channel: int, assembly: content.Assembly, head: bytes, due: int) -> None:
+        self.frame_type = frame_type
         self.channel = channel
         self.assembly = assembly
         #: Its first octets, for error messages.
@@ -79,16 +84,24 @@ class Receiver:
         make_content: Callable[[Any, bytes], Any],
         to_time: TimeReader,
         body_max: int = DEFAULT_BODY_MAX,
+        header_max: int = DEFAULT_HEADER_MAX,
     ) -> None:
         self._methods = dialect.by_key
         # channel 0 is for the methods of this class, and they are for channel 0 (0-9-1, section 4.2.3)
         self._connection_class = dialect["connection.start"].key >> 16
         self._make_content = make_content
         self._body_max = body_max
+        # 0: frame_max is for these frames, too, as a broker has it for what clients send
+        self._header_max = header_max
+        # contents that can be left out: a message that is not acknowledged is still the broker's
+        self._dispensable = dialect["basic.deliver"], dialect["basic.get_ok"]
+        self._own_frame_max = 0
+        self._longest = header_max  # payloads up to this size are within any limit; 0 where there is none
+        #: Deliveries that were left out: channel, arguments, why. The answer to a basic.get is an event all the same,
+        #: with the Oversize as its content: somebody waits for it.
+        self.left_out: List[Tuple[int, Tuple[Any, ...], content.Oversize]] = []
         #: How values are read, and the fields that could not be.
         self.reading = Reading(to_time)
-        #: Largest frame to accept, in octets with its overhead; 0 for no limit. Set once it is negotiated.
-        self.frame_max = 0
         #: Numbers of the open channels: a frame for any other is an error. Channel 0 is the connection.
         self.channels: Set[int] = {0}
         self._assemblies: Dict[int, content.Assembly] = {}
@@ -104,8 +117,23 @@ class Receiver:
         self._part: Optional[_Part] = None
         #: Whole frames and whole contents received so far.
         self.frames = self.contents = 0
+        #: Contents that were left out.
+        self.oversize = 0
         #: What the peer did wrong, once it has: to be looked at after the events of the same call.
         self.error: Optional[PeerError] = None
+
+    @property
+    def frame_max(self) -> int:
+        """Largest body frame to accept, in octets; 0 for no limit. Set once it is negotiated.
+
+        The payload alone is held to it, as RabbitMQ has it: there are programs that do not count the overhead.
+        """
+        return self._own_frame_max
+
+    @frame_max.setter
+    def frame_max(self, octets: int) -> None:
+        self._own_frame_max = octets
+        self._longest = min(filter(None, (octets, self._header_max)), default=0)
 
     def receive(self, data: bytes) -> List[Event]:
         """Take what was read; return what is complete.
@@ -114,17 +142,19 @@ class Receiver:
         """
         if self.error:
             return []
-        self._pieces.append(data)
-        self._held += len(data)
-        if self._held < self._wanted:
-            return []
-        buf = data if len(self._pieces) == 1 else b"".join(self._pieces)
+        if self._pieces or len(data) < self._wanted:
+            self._pieces.append(data)
+            self._held += len(data)
+            if self._held < self._wanted:
+                return []
+            data = b"".join(self._pieces)
+        buf = data
         events: List[Event] = []
         offset = 0
         try:
             if self._started or self._start(buf):
                 if self._part:
-                    offset = self._more_body(self._part, buf, events)
+                    offset = self._more(self._part, buf, events)
                 if not self._part:
                     offset = self._walk(buf, offset, events)
         except PeerError as exc:
@@ -132,8 +162,9 @@ class Receiver:
             self.error = exc.with_traceback(None)
             return events
         rest = buf[offset:]
-        self._pieces = [rest] if rest else []
-        self._held = len(rest)
+        if rest or self._pieces:
+            self._pieces = [rest] if rest else []
+            self._held = len(rest)
         return events
 
     def _start(self, buf: bytes) -> bool:
@@ -160,17 +191,20 @@ class Receiver:
             frame_type, channel, length = unpack(buf, offset)
             if frame_type not in frames.TYPES:
                 raise PeerError(501, "not an AMQP frame: %s" % quote(buf[offset:]))
-            if self.frame_max and length > self.frame_max - frames.OVERHEAD:
-                raise PeerError(
-                    501,
-                    "a frame of %d octets; %d were agreed on: %s"
-                    % (length + frames.OVERHEAD, self.frame_max, quote(buf[offset : offset + 7])),
-                )
             payload = offset + 7
             end = payload + length
+            if self._longest and length > self._longest:
+                why = self._excess(frame_type, channel, length, quote(buf[offset:payload]))
+                if why is not None:
+                    if size < min(offset + _PART, end + 1):  # all that has to be looked at
+                        self._wanted = min(_PART, end + 1 - offset)
+                        return offset
+                    self._leave_out(why, channel, buf, payload, end)
+                    if frame_type == frames.HEADER and end >= size:
+                        self._begin(frame_type, channel, buf, offset, end)
+                        return size
             if end >= size:
                 if frame_type == frames.BODY and size - offset >= _PART and self._begin_body(channel, buf, offset, end):
-                    self._wanted = 1
                     return size
                 self._wanted = end + 1 - offset
                 return offset
@@ -188,9 +222,7 @@ class Receiver:
             offset = end + 1
 
     def _walk_run(self, reader: RunReader, buf: bytes, offset: int, events: List[Event]) -> int:
-        largest = self._body_max
-        if self.frame_max:
-            largest = min(largest, self.frame_max - frames.OVERHEAD)
+        largest = min(self._body_max, self._longest) if self._longest else self._body_max
         before = len(events)
         after = reader.walk(buf, offset, largest, self.channels, self._assemblies, events)
         count = len(events) - before
@@ -225,6 +257,8 @@ class Receiver:
                 ),
                 assembly.method.sig,
             )
+        elif frame_type == frames.HEADER and assembly.oversize is not None:
+            self._header_left_out(channel, assembly, events)
         elif (
             assembly.header(buf, offset, end, self._body_max, self.reading)
             if frame_type == frames.HEADER
@@ -234,9 +268,58 @@ class Receiver:
 
     def _complete(self, channel: int, assembly: content.Assembly, events: List[Event]) -> None:
         del self._assemblies[channel]
+        if assembly.oversize is not None:
+            self.oversize += 1
+            if assembly.method is self._dispensable[0]:
+                self.left_out.append((channel, assembly.args, assembly.oversize))
+            else:
+                events.append((channel, assembly.method, assembly.args, assembly.oversize))
+            return
         self.contents += 1
         whole = self._make_content(assembly.properties, assembly.whole_body())
         events.append((channel, assembly.method, assembly.args, whole))
+
+    # What is too long costs its message, where that is still the broker's: it will come again, and would again cost a
+    # connection, and keep all that is behind it in its queue.
+
+    def _excess(self, frame_type: int, channel: int, length: int, shown: str) -> Optional[content.Oversize]:
+        """Why the content that this frame is of is to be left out; None where the frame is within its limit.
+
+        PeerError where there is none that could be: then it costs the connection, before anything is kept of it.
+        """
+        is_long_head = frame_type in (frames.METHOD, frames.HEADER) and self._header_max
+        option, limit = ("header_max", self._header_max) if is_long_head else ("frame_max", self.frame_max)
+        if not limit or length <= limit:
+            return None
+        assembly = self._assemblies.get(channel)
+        if (
+            assembly is not None
+            and assembly.expects == frame_type
+            and assembly.method in self._dispensable
+            and self._header_max
+            and (length >= frames.HEADER_SIZE if frame_type == frames.HEADER else length <= assembly.missing)
+        ):
+            return content.Oversize(frames.TYPES[frame_type], length, option, limit)
+        if not is_long_head:
+            text = "a frame of %d octets; %d were agreed on: %s"
+            raise PeerError(501, text % (length + frames.OVERHEAD, limit, shown))
+        what = frames.TYPES[frame_type]
+        if assembly is not None:
+            what += " of " + assembly.method.name
+        text = "a frame of %d octets, a %s; the limit is %d (header_max, which Connection() takes): %s"
+        raise PeerError(501, text % (length + frames.OVERHEAD, what, limit, shown))
+
+    def _leave_out(self, why: content.Oversize, channel: int, buf: bytes, payload: int, end: int) -> None:
+        """Keep nothing of the content whose frame begins here."""
+        assembly = self._assemblies[channel]
+        if assembly.expects == frames.HEADER:
+            assembly.announced(buf, payload, end)
+        assembly.leave_out(why)
+
+    def _header_left_out(self, channel: int, assembly: content.Assembly, events: List[Event]) -> None:
+        assembly.expects = frames.BODY
+        if not assembly.missing:
+            self._complete(channel, assembly, events)
 
     # Of a body frame that is not whole yet, what is there is handed to its assembly at once: it would have to be kept,
     # and joined with the rest, and copied once more from there.
@@ -247,12 +330,18 @@ class Receiver:
         if assembly is None or assembly.expects != frames.BODY or end - payload > assembly.missing:
             return False  # that is wrong, which will be said once the frame is whole
         assembly.part(buf, payload, len(buf))
-        self._part = _Part(channel, assembly, buf[offset : offset + _PART], end - len(buf))
+        self._begin(frames.BODY, channel, buf, offset, end)
         return True
 
-    def _more_body(self, part: _Part, buf: bytes, events: List[Event]) -> int:
+    def _begin(self, frame_type: int, channel: int, buf: bytes, offset: int, end: int) -> None:
+        head, due = buf[offset : offset + _PART], end - len(buf)
+        self._part = _Part(frame_type, channel, self._assemblies[channel], head, due)
+        self._wanted = 1
+
+    def _more(self, part: _Part, buf: bytes, events: List[Event]) -> int:
         end = min(part.due, len(buf))
-        part.assembly.part(buf, 0, end)
+        if part.frame_type == frames.BODY:
+            part.assembly.part(buf, 0, end)
         part.due -= end
         if end == len(buf):
             return end
@@ -260,9 +349,11 @@ class Receiver:
         if buf[end] != frames.END:
             raise PeerError(501, "the frame's end octet is %#04x: %s" % (buf[end], quote(part.head)))
         if self._assemblies.get(part.channel) is not part.assembly:  # the channel was closed meanwhile
-            self._frame(frames.BODY, part.channel, part.head, 7, len(part.head), events)
+            self._frame(part.frame_type, part.channel, part.head, 7, len(part.head), events)
         self.frames += 1
-        if not part.assembly.missing:
+        if part.frame_type == frames.HEADER:
+            self._header_left_out(part.channel, part.assembly, events)
+        elif not part.assembly.missing:
             self._complete(part.channel, part.assembly, events)
         return end + 1
 
@@ -304,7 +395,7 @@ class Sender:
         #: The frames of basic.publish.
         self.publish = self._publish.message
         #: The bytes of a dictionary of properties.
-        self.properties = self._publish.properties
+        self.properties = content.BASIC.encode
         #: basic.ack by the short way.
         self.ack = AckWriter(dialect).frame
         #: basic.get likewise.
@@ -319,8 +410,8 @@ class Sender:
     @frame_max.setter
     def frame_max(self, octets: int) -> None:
         self._plain.frame_max = octets
-        self._publish.room = octets - frames.OVERHEAD if octets else _SMALL
-        self._publish.small = min(_SMALL, self._publish.room - 12)
+        room = octets - frames.OVERHEAD if octets else _SMALL
+        self._publish.limit(room, min(_SMALL, room - 12))
 
 
 class _Plain:

@@ -7,7 +7,7 @@ beside what they mean.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Container, Dict, List, Tuple, TypeVar
+from typing import Any, Callable, Container, Dict, List, Optional, Tuple, TypeVar
 
 from . import content, frames
 from .codecs import BROKEN
@@ -16,7 +16,7 @@ from .frames import END_AND_HEADER, END_AND_PREFIX, END_OCTET, HEADER_SIZE, METH
 from .hot import find_content
 from .protocol import DEFAULT_BODY_MAX, Event, Receiver
 from .spec import Dialect
-from .tables import Reading, UndecodedField, utc_time
+from .tables import Reading, Undecoded, utc_time
 
 __all__ = ["Properties", "ServerReceiver", "content_frames"]
 
@@ -30,20 +30,28 @@ T = TypeVar("T")
 class Properties:
     """A property list: its bytes, and what they mean. It may be shared by many messages; nobody changes it."""
 
-    __slots__ = ("raw", "undecoded", "values")
+    __slots__ = ("_raw", "undecoded", "values")
 
-    def __init__(self, raw: bytes, values: Dict[str, Any], undecoded: Tuple[Tuple[str, UndecodedField], ...]) -> None:
-        #: Flags and values as they came.
-        self.raw = raw
+    def __init__(self, raw: Optional[bytes], values: Dict[str, Any], undecoded: Tuple[Undecoded, ...]) -> None:
+        self._raw = raw
         #: The properties present, by name.
         self.values = values
-        #: Name and bytes of the fields in the headers that could not be read.
+        #: The fields in the headers that could not be read.
         self.undecoded = undecoded
 
     @classmethod
     def of(cls, values: Dict[str, Any]) -> Properties:
-        """The list of these."""
-        return cls(content.BASIC.encode(values), values, ())
+        """The list of these. Its bytes are made when they are asked for: what is made anew again and again before it
+        goes anywhere costs no encoding."""
+        return cls(None, values, ())
+
+    @property
+    def raw(self) -> bytes:
+        """Flags and values as they came, or as they go out. ValueError: what `of` was given cannot be encoded."""
+        raw = self._raw
+        if raw is None:
+            raw = self._raw = content.BASIC.encode(self.values)
+        return raw
 
 
 def _properties(raw: bytes, values: Dict[str, Any], reading: Reading) -> Properties:
@@ -72,9 +80,7 @@ class ServerReceiver(Receiver):
     def __init__(
         self, dialect: Dialect, make_content: Callable[[Properties, bytes], Any], body_max: int = DEFAULT_BODY_MAX
     ) -> None:
-        super().__init__(dialect, make_content, utc_time, body_max)
-        #: The highest number that a channel may have; 0 for no limit. Set once it is negotiated.
-        self.channel_max = 0
+        super().__init__(dialect, make_content, utc_time, body_max, header_max=0)
         self._open_key = dialect["channel.open"].key
         self._close_key = dialect["channel.close"].key
         self._close_ok_key = dialect["channel.close_ok"].key
@@ -88,8 +94,6 @@ class ServerReceiver(Receiver):
             if key == self._close_ok_key:
                 return  # both have closed it at once, and this answers the server's close
             if key == self._open_key:
-                if 0 < self.channel_max < channel:
-                    raise PeerError(504, "channel %d is above the channel_max %d" % (channel, self.channel_max))
                 self.channels.add(channel)
         super()._frame(frame_type, channel, buf, offset, end, events)
         if channel and key in (self._close_key, self._close_ok_key):

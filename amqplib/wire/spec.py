@@ -6,6 +6,8 @@ RabbitMQ's own tables.
 
 A row is: class.method, class id, method id, then the fields in wire order as name:type. `+content` marks
 a method that a content header and body follow; `-> ...` lists the replies that answer it.
+
+The reply codes of a close are a table as well, the only one: the client's exceptions and the broker's texts read it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 
 from . import codecs
 
-__all__ = ["AMQP_0_8", "AMQP_0_9_1", "Dialect", "Method", "Sig", "sig_of"]
+__all__ = ["AMQP_0_8", "AMQP_0_9_1", "REPLIES", "Dialect", "Method", "Reply", "Sig", "reply_of", "sig_of"]
 
 Sig = Tuple[int, int]
 
@@ -226,3 +228,49 @@ AMQP_0_9_1 = Dialect("0-9-1", b"AMQP\x00\x00\x09\x01", _SHARED + _ONLY_0_9_1)
 def sig_of(name: str) -> Sig:
     """The signature that programs know for a method, whichever dialects have it."""
     return (AMQP_0_8 if name in AMQP_0_8 else AMQP_0_9_1)[name].sig
+
+
+# --- reply codes
+
+#: Section "constants" of 0-8 and 0-9-1. What the specification calls a soft error ends the channel, a hard one the
+#: connection. RabbitMQ's reply texts begin with the names. 310, 312 and 313 are of basic.return.
+_REPLIES = """
+310 NOT_DELIVERED        channel
+311 CONTENT_TOO_LARGE    channel
+312 NO_ROUTE             channel
+313 NO_CONSUMERS         channel
+320 CONNECTION_FORCED    connection
+402 INVALID_PATH         connection
+403 ACCESS_REFUSED       channel
+404 NOT_FOUND            channel
+405 RESOURCE_LOCKED      channel
+406 PRECONDITION_FAILED  channel
+501 FRAME_ERROR          connection
+502 SYNTAX_ERROR         connection
+503 COMMAND_INVALID      connection
+504 CHANNEL_ERROR        connection
+505 UNEXPECTED_FRAME     connection
+506 RESOURCE_ERROR       connection
+530 NOT_ALLOWED          connection
+540 NOT_IMPLEMENTED      connection
+541 INTERNAL_ERROR       connection
+"""
+
+
+class Reply(NamedTuple):
+    """One line of that table."""
+
+    code: int
+    name: str
+    #: What the close that has it ends: "channel" or "connection".
+    ends: str
+
+
+REPLIES: Dict[int, Reply] = {
+    int(code): Reply(int(code), name, ends) for code, name, ends in map(str.split, _REPLIES.strip().split("\n"))
+}
+
+
+def reply_of(name: str) -> Reply:
+    """The reply code of this name."""
+    return next(reply for reply in REPLIES.values() if reply.name == name)

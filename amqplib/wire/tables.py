@@ -16,15 +16,17 @@ from __future__ import annotations
 import struct
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Any, Callable, Dict, List, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple, Union
 
 from .errors import LocalError
 
 __all__ = [
     "MAX_DEPTH",
+    "OCTETS",
     "RawTimestamp",
     "Reading",
     "TimeReader",
+    "Undecoded",
     "UndecodedField",
     "decode_table",
     "encode_shortstr",
@@ -39,6 +41,9 @@ __all__ = [
 MAX_DEPTH = 64
 
 _MAX_SHORTSTR = 255
+
+#: Each number that an octet can be, as that octet.
+OCTETS = tuple(bytes((number,)) for number in range(256))
 
 
 class UndecodedField(bytes):
@@ -56,15 +61,37 @@ class RawTimestamp(int):
 TimeReader = Callable[[int], Union[datetime, RawTimestamp]]
 
 
+class Undecoded(NamedTuple):
+    """The fields of one table, and of all in it, that could not be read: the first of them, and how many there are."""
+
+    name: str
+    raw: UndecodedField
+    number: int
+
+
 class Reading:
     """How values are read, and what could not be: handed to every decoder of one connection."""
 
-    __slots__ = ("to_time", "undecoded")
+    __slots__ = ("_first", "to_time", "undecoded", "unread")
 
     def __init__(self, to_time: TimeReader) -> None:
         self.to_time = to_time
-        #: Name and raw bytes of every field met that could not be read. Whoever decodes empties it.
-        self.undecoded: List[Tuple[str, UndecodedField]] = []
+        #: One for each table, as for each message, in which a field could not be read. Whoever decodes empties it.
+        self.undecoded: List[Undecoded] = []
+        self._first: Tuple[str, UndecodedField] = "", UndecodedField()
+        #: How many there are so far in the table that is being read, and is in no other one.
+        self.unread = 0
+
+    def note(self, name: str, raw: UndecodedField) -> None:
+        """A field cannot be read."""
+        if not self.unread:
+            self._first = name, raw
+        self.unread += 1
+
+    def end(self) -> None:
+        """A table has been read that has some."""
+        self.undecoded.append(Undecoded(*self._first, self.unread))
+        self.unread = 0
 
 
 def local_time(seconds: int) -> Union[datetime, RawTimestamp]:
@@ -75,17 +102,23 @@ def local_time(seconds: int) -> Union[datetime, RawTimestamp]:
         return RawTimestamp(seconds)
 
 
+_UTC = timezone.utc
+_EPOCH = datetime(1970, 1, 1, tzinfo=_UTC)
+
+#: Below this a float tells the last microsecond of a second from the next second.
+_EXACT = 1 << 33
+
+
 def utc_time(seconds: int) -> Union[datetime, RawTimestamp]:
     """Aware UTC time."""
     try:
-        return datetime.fromtimestamp(seconds, timezone.utc)
+        return datetime.fromtimestamp(seconds, _UTC)
     except (OverflowError, ValueError, OSError):
         return RawTimestamp(seconds)
 
 
 # --- writing ---------------------------------------------------------------------------------------------
 
-_pack_octet = struct.Struct(">B").pack
 _pack_long = struct.Struct(">L").pack
 _pack_longlong = struct.Struct(">Q").pack
 _pack_I = struct.Struct(">ci").pack
@@ -105,7 +138,7 @@ def encode_shortstr(value: Union[str, bytes]) -> bytes:
         raise LocalError("%s is not a string" % shown(value)) from None
     if len(data) > _MAX_SHORTSTR:
         raise LocalError("%s takes %d bytes; at most 255 fit" % (shown(value), len(data)))
-    return _pack_octet(len(data)) + data
+    return OCTETS[len(data)] + data
 
 
 def encode_timestamp(value: Union[datetime, int]) -> bytes:
@@ -113,7 +146,12 @@ def encode_timestamp(value: Union[datetime, int]) -> bytes:
     if isinstance(value, datetime):
         # floored, like time.mktime of its fields: microseconds never round up into the next second
         try:
-            value = int(value.replace(microsecond=0).timestamp())
+            if value.tzinfo is _UTC:  # what most aware ones have, by a shorter way
+                since = value - _EPOCH
+                value = since.days * 86400 + since.seconds
+            else:
+                seconds = value.timestamp()
+                value = int(seconds if 0 <= seconds < _EXACT else value.replace(microsecond=0).timestamp())
         except (OverflowError, ValueError, OSError):  # the first and last days of the calendar, in some time zones
             raise LocalError("%s does not fit an AMQP timestamp" % shown(value)) from None
     elif not isinstance(value, int):
@@ -136,13 +174,16 @@ def encode_table(table: Dict[str, Any], depth: int = 1) -> bytes:
             # what most fields are goes without a call
             if kind is str:
                 data = value.encode()
-                out += name, _pack_sized(b"S", len(data)), data
+                size = len(data)
+                out += name, _STR[size] if size < 256 else _pack_sized(b"S", size), data
             elif kind is int and -0x80000000 <= value <= 0x7FFFFFFF:
                 out += name, _pack_I(b"I", value)
+            elif value is None:
+                out += name, b"V"
             elif kind is UndecodedField:
                 last += name + value
             else:
-                out += name, _encode_value(value, depth)
+                out += name, (_WRITERS.get(kind) or _writer_of_subclass(value))(value, depth)
         except UnicodeEncodeError:
             raise LocalError("[%r]: %s cannot be encoded as UTF-8" % (key, shown(value))) from None
         except LocalError as exc:
@@ -150,6 +191,9 @@ def encode_table(table: Dict[str, Any], depth: int = 1) -> bytes:
     fields = b"".join(out) + last
     return _pack_long(len(fields)) + fields
 
+
+#: The type octet and the length of a str of so many octets.
+_STR = tuple(b"S\0\0\0" + octet for octet in OCTETS)
 
 #: Keys as they are written: programs use few. Emptied when it is full.
 _keys: Dict[Any, bytes] = {}
@@ -164,11 +208,6 @@ def _encode_key(key: Any) -> bytes:
         _keys.clear()
     _keys[key] = data
     return data
-
-
-def _encode_value(value: Any, depth: int) -> bytes:
-    writer = _WRITERS.get(type(value)) or _writer_of_subclass(value)
-    return writer(value, depth)
 
 
 def _writer_of_subclass(value: Any) -> Callable[[Any, int], bytes]:
@@ -187,6 +226,12 @@ def _write_int(value: int, depth: int) -> bytes:
     if -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
         return _pack_l(b"l", value)
     raise LocalError("%s does not fit 64 bits" % shown(value))
+
+
+def _write_float(value: float, depth: int) -> bytes:
+    if value - value != 0:  # of inf and nan it is nan. RabbitMQ has no such floats, and ends the connection over one
+        raise LocalError("%s is not a finite number" % shown(value))
+    return _pack_d(b"d", value)
 
 
 def _write_str(value: str, depth: int) -> bytes:
@@ -220,7 +265,7 @@ def _write_array(value: Union[List[Any], Tuple[Any, ...]], depth: int) -> bytes:
     out = [b""]
     for index, item in enumerate(value):
         try:
-            out.append(_encode_value(item, depth + 1))
+            out.append((_WRITERS.get(type(item)) or _writer_of_subclass(item))(item, depth + 1))
         except LocalError as exc:
             raise LocalError("[%d]: %s" % (index, exc)) from None
     return b"A" + _with_length(out)
@@ -237,7 +282,7 @@ _WRITERS: Dict[type, Callable[[Any, int], bytes]] = {
     bool: lambda value, depth: b"t\x01" if value else b"t\x00",
     RawTimestamp: lambda value, depth: b"T" + encode_timestamp(value),
     int: _write_int,
-    float: lambda value, depth: _pack_d(b"d", value),
+    float: _write_float,
     UndecodedField: lambda value, depth: bytes(value),
     bytes: _write_bytes,
     bytearray: _write_bytes,
@@ -270,6 +315,7 @@ _Reader = Callable[[bytes, int, int, Reading, int], _Read]
 
 _unpack_long = struct.Struct(">L").unpack_from
 _unpack_longlong = struct.Struct(">Q").unpack_from
+_unpack_int = struct.Struct(">i").unpack_from
 _unpack_decimal = struct.Struct(">Bi").unpack_from
 
 
@@ -292,24 +338,58 @@ def decode_table(buf: bytes, offset: int, end: int, reading: Reading, depth: int
     table: Dict[str, Any] = {}
     if stop > end:
         return table, stop
+    value: Any = None
     while offset < stop:
-        name_end = offset + 1 + buf[offset]
-        key = buf[offset + 1 : min(name_end, stop)].decode("utf-8", "surrogateescape")
-        table[key], offset = _read_field(key, buf, name_end, stop, reading, depth)
+        start = offset + 1
+        name_end = start + buf[offset]
+        key = buf[start:name_end].decode("utf-8", "surrogateescape")
+        try:
+            kind = buf[name_end]
+            # what most fields are goes without a call
+            if kind == _S:
+                start = name_end + 5
+                offset = start + _unpack_long(buf, name_end + 1)[0]
+                value = buf[start:offset].decode()
+            elif kind == _I:
+                offset = name_end + 5
+                (value,) = _unpack_int(buf, name_end + 1)
+            elif kind == _V:
+                offset = name_end + 1
+                value = None
+            else:
+                value, offset = _READERS[kind](buf, name_end + 1, stop, reading, depth)
+        except UnicodeDecodeError:  # RabbitMQ does not look into long strings, so anything may come
+            value = buf[start:offset]
+        except _BROKEN:
+            offset = stop + 1
+        if offset > stop:
+            key = key if name_end <= stop else buf[start:stop].decode("utf-8", "surrogateescape")
+            table[key] = _unreadable(key, buf, name_end, stop, reading)
+            break
+        table[key] = value
+    if depth == 1 and reading.unread:
+        reading.end()
     return table, stop
 
 
-def _read_field(name: str, buf: bytes, offset: int, stop: int, reading: Reading, depth: int) -> _Read:
+_S, _I, _V = b"SIV"
+
+
+def _unreadable(name: str, buf: bytes, offset: int, stop: int, reading: Reading) -> UndecodedField:
+    """Where a field ends that cannot be read is not known, so it takes the rest of its table or array."""
+    field = UndecodedField(buf[offset:stop])
+    reading.note(name, field)
+    return field
+
+
+def _read_item(name: str, buf: bytes, offset: int, stop: int, reading: Reading, depth: int) -> _Read:
     try:
         value, after = _READERS[buf[offset]](buf, offset + 1, stop, reading, depth)
         if after <= stop:
             return value, after
     except _BROKEN:
         pass
-    # where this field ends is not known, so it takes the rest of its table
-    field = UndecodedField(buf[offset:stop])
-    reading.undecoded.append((name, field))
-    return field, stop
+    return _unreadable(name, buf, offset, stop, reading), stop
 
 
 def _fixed(code: str) -> _Reader:
@@ -359,7 +439,7 @@ def _read_array(buf: bytes, offset: int, end: int, reading: Reading, depth: int)
     offset += 4
     items: List[Any] = []
     while offset < stop:
-        item, offset = _read_field("[%d]" % len(items), buf, offset, stop, reading, depth + 1)
+        item, offset = _read_item("[%d]" % len(items), buf, offset, stop, reading, depth + 1)
         items.append(item)
     return items, stop
 

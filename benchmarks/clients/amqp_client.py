@@ -6,7 +6,7 @@ from typing import Any
 
 import amqp
 
-from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, make_headers, received
+from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, received, renamed
 
 
 class PyAmqp(Client):
@@ -22,24 +22,17 @@ class PyAmqp(Client):
         self.connection.close()
 
     def publish(self, task: Task, clock: Clock) -> None:
-        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        publish, samples = self.channel.basic_publish, renamed(task, {}, seconds=True)
         with clock:
-            for body in bodies:
-                channel.basic_publish(amqp.Message(body), routing_key=queue)
-            channel.queue_declare(queue, passive=True)
-
-    def publish_headers(self, task: Task, clock: Clock, change: bool = False) -> None:
-        channel, queue, bodies, headers = self.channel, task.queue, task.bodies(), make_headers(task.messages, change)
-        with clock:
-            for body, table in zip(bodies, headers):
-                channel.basic_publish(amqp.Message(body, application_headers=table), routing_key=queue)
-            channel.queue_declare(queue, passive=True)
+            for body, properties, exchange, routing_key in samples:
+                publish(amqp.Message(body, **properties), exchange, routing_key)
+            self.channel.queue_declare(task.queue, passive=True)
 
     def publish_confirmed(self, task: Task, clock: Clock) -> None:
-        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        publish, samples = self.channel.basic_publish_confirm, renamed(task, {}, seconds=True)
         with clock:
-            for body in bodies:
-                channel.basic_publish_confirm(amqp.Message(body), routing_key=queue)
+            for body, properties, exchange, routing_key in samples:
+                publish(amqp.Message(body, **properties), exchange, routing_key)
 
     def consume(self, task: Task, clock: Clock) -> Any:
         connection, count = self.connection, task.messages

@@ -13,7 +13,6 @@ from benchmarks.clients.driver import (
     Server,
     Task,
     main,
-    make_headers,
     memory,
     received,
 )
@@ -21,51 +20,49 @@ from benchmarks.clients.driver import (
 
 class Amqplib(Client):
     def connect(self, server: Server) -> None:
+        self._server = server
+        self._connect()
+
+    def _connect(self, gather_acks: bool = False) -> None:
+        server = self._server
         ssl = {"ca_certs": server.ca} if server.ca else False
-        self.connection = Connection("%s:%d" % (server.host, server.port), ssl=ssl)
+        self.connection = Connection("%s:%d" % (server.host, server.port), ssl=ssl, gather_acks=gather_acks)
         self.channel: Channel = self.connection.channel()
 
     def close(self) -> None:
         self.connection.close()
 
     def publish(self, task: Task, clock: Clock) -> None:
-        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        publish, queue, samples = self.channel.basic_publish, task.queue, task.samples()
         with clock:
-            for body in bodies:
-                channel.basic_publish(Message(body), routing_key=queue)
-            channel.queue_declare(queue, passive=True)
+            for body, properties, exchange, routing_key in samples:
+                publish(Message(body, **properties), exchange, routing_key)
+            self.channel.queue_declare(queue, passive=True)
 
     def publish_batch(self, task: Task, clock: Clock) -> None:
-        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        publish, queue, samples = self.channel.basic_publish, task.queue, task.samples()
         with clock:
-            with channel.batch():
-                for body in bodies:
-                    channel.basic_publish(Message(body), routing_key=queue)
-            channel.queue_declare(queue, passive=True)
-
-    def publish_headers(self, task: Task, clock: Clock, change: bool = False) -> None:
-        channel, queue, bodies, headers = self.channel, task.queue, task.bodies(), make_headers(task.messages, change)
-        with clock:
-            for body, table in zip(bodies, headers):
-                channel.basic_publish(Message(body, application_headers=table), routing_key=queue)
-            channel.queue_declare(queue, passive=True)
+            with self.channel.batch():
+                for body, properties, exchange, routing_key in samples:
+                    publish(Message(body, **properties), exchange, routing_key)
+            self.channel.queue_declare(queue, passive=True)
 
     def publish_confirmed(self, task: Task, clock: Clock) -> None:
-        channel, queue, bodies = self.channel, task.queue, task.bodies()
-        channel.confirm_select(window=WINDOW)
+        publish, samples = self.channel.basic_publish, task.samples()
+        self.channel.confirm_select(window=WINDOW)
         with clock:
-            for body in bodies:
-                channel.basic_publish(Message(body), routing_key=queue)
-            channel.wait_for_confirms()
+            for body, properties, exchange, routing_key in samples:
+                publish(Message(body, **properties), exchange, routing_key)
+            self.channel.wait_for_confirms()
 
     def publish_confirmed_batch(self, task: Task, clock: Clock) -> None:
-        channel, queue, bodies = self.channel, task.queue, task.bodies()
-        channel.confirm_select(window=WINDOW)
+        publish, samples = self.channel.basic_publish, task.samples()
+        self.channel.confirm_select(window=WINDOW)
         with clock:
-            with channel.batch():
-                for body in bodies:
-                    channel.basic_publish(Message(body), routing_key=queue)
-            channel.wait_for_confirms()
+            with self.channel.batch():
+                for body, properties, exchange, routing_key in samples:
+                    publish(Message(body, **properties), exchange, routing_key)
+            self.channel.wait_for_confirms()
 
     def consume(self, task: Task, clock: Clock) -> Any:
         channel, count = self.channel, task.messages
@@ -99,6 +96,11 @@ class Amqplib(Client):
         channel = self.channel
         with channel.batch():
             return self.consume_ack(task, clock)
+
+    def consume_gathered(self, task: Task, clock: Clock) -> Any:
+        self.connection.close()
+        self._connect(gather_acks=True)
+        return self.consume_ack(task, clock)
 
     def get(self, task: Task, clock: Clock) -> Any:
         channel, queue = self.channel, task.queue

@@ -6,7 +6,9 @@ from typing import Any
 
 import amqpstorm
 
-from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, make_headers, received
+from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, received, renamed
+
+_NAMES = {"application_headers": "headers", "type": "message_type"}
 
 
 class Amqpstorm(Client):
@@ -23,25 +25,18 @@ class Amqpstorm(Client):
         self.connection.close()
 
     def publish(self, task: Task, clock: Clock) -> None:
-        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        publish, samples = self.channel.basic.publish, renamed(task, _NAMES)
         with clock:
-            for body in bodies:
-                channel.basic.publish(body, queue)
-            channel.queue.declare(queue, passive=True)
-
-    def publish_headers(self, task: Task, clock: Clock, change: bool = False) -> None:
-        channel, queue, bodies, headers = self.channel, task.queue, task.bodies(), make_headers(task.messages, change)
-        with clock:
-            for body, table in zip(bodies, headers):
-                channel.basic.publish(body, queue, properties={"headers": table})
-            channel.queue.declare(queue, passive=True)
+            for body, properties, exchange, routing_key in samples:
+                publish(body, routing_key, exchange, properties)
+            self.channel.queue.declare(task.queue, passive=True)
 
     def publish_confirmed(self, task: Task, clock: Clock) -> None:
-        channel, queue, bodies = self.channel, task.queue, task.bodies()
-        channel.confirm_deliveries()
+        publish, samples = self.channel.basic.publish, renamed(task, _NAMES)
+        self.channel.confirm_deliveries()
         with clock:
-            for body in bodies:
-                channel.basic.publish(body, queue)
+            for body, properties, exchange, routing_key in samples:
+                publish(body, routing_key, exchange, properties)
 
     def consume(self, task: Task, clock: Clock) -> Any:
         channel, count = self.channel, task.messages

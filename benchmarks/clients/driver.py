@@ -22,7 +22,9 @@ import sys
 import time
 from importlib import metadata
 from types import TracebackType
-from typing import Any, ClassVar, Dict, List, NamedTuple, Optional, Type
+from typing import Any, ClassVar, Dict, List, Mapping, NamedTuple, Optional, Type
+
+from benchmarks.clients.messages import Sample, make_samples
 
 #: Publishes that may be outstanding where a library confirms more than one at a time.
 WINDOW = 1000
@@ -44,30 +46,36 @@ class Server(NamedTuple):
 
 
 class Task(NamedTuple):
-    """So many messages of so many octets, to or from a queue; `work` is the method of Client that does it."""
+    """So many messages, to or from a queue; `work` is the method of Client that does it."""
 
     work: str
     queue: str
     messages: int
+    #: Octets of a body, where the kind of message has none of its own.
     size: int
     #: Channels, consumers or connections, where the work is spread over several.
     width: int = 1
+    #: One of messages.KINDS.
+    kind: str = "plain"
+
+    def samples(self) -> List[Sample]:
+        """The messages. They differ, so that a lost, repeated or mixed up one is noticed."""
+        return make_samples(self.kind, self.messages, self.size, self.queue)
 
     def bodies(self) -> List[bytes]:
-        return make_bodies(self.messages, self.size)
+        return [sample.body for sample in self.samples()]
 
 
-def make_bodies(count: int, size: int) -> List[bytes]:
-    """Bodies that differ, so that a lost, repeated or mixed up one is noticed."""
-    return [(b"%d " % number).ljust(size, b".") for number in range(count)]
-
-
-def make_headers(count: int, change: bool) -> List[Dict[str, Any]]:
-    """Three application_headers a message, in a dict of its own; `change`: one of the values is another each time."""
-    return [
-        {"tenant": "acme", "attempt": number if change else 1, "trace": "4bf92f3577b34da6a3ce929d0e0e4736"}
-        for number in range(count)
-    ]
+def renamed(task: Task, names: Mapping[str, str], seconds: bool = False) -> List[Sample]:
+    """The messages, with properties by the names that a library has for them; timestamps as ints, if it wants that."""
+    samples = task.samples()
+    for _, properties, _, _ in samples:
+        for name, other in names.items():
+            if name in properties:
+                properties[other] = properties.pop(name)
+        if seconds and "timestamp" in properties:
+            properties["timestamp"] = int(properties["timestamp"].timestamp())
+    return samples
 
 
 class Received:
@@ -96,6 +104,7 @@ def digest(got: Any) -> str:
     pieces = [*got.marks, got.last] if isinstance(got, Received) else got
     whole = hashlib.sha256()
     for piece in pieces:
+        piece = piece.encode() if isinstance(piece, str) else piece  # what a library has decoded
         whole.update(b"%d:" % len(piece))
         whole.update(piece)
     return whole.hexdigest()
@@ -148,13 +157,6 @@ class Client:
         """The same, but the library may gather what it sends."""
         raise NotImplementedError
 
-    def publish_headers(self, task: Task, clock: Clock, change: bool = False) -> None:
-        """publish(), with make_headers()."""
-        raise NotImplementedError
-
-    def publish_changing_headers(self, task: Task, clock: Clock) -> None:
-        self.publish_headers(task, clock, change=True)
-
     def publish_confirmed(self, task: Task, clock: Clock) -> None:
         """Until the broker has confirmed each; at most WINDOW at a time, if the library can do more than one."""
         raise NotImplementedError
@@ -173,6 +175,10 @@ class Client:
 
     def consume_ack_batch(self, task: Task, clock: Clock) -> Any:
         """Each is acknowledged, but the library may gather the acknowledgements."""
+        raise NotImplementedError
+
+    def consume_gathered(self, task: Task, clock: Clock) -> Any:
+        """Each is acknowledged, but the library may gather the acknowledgements for a moment."""
         raise NotImplementedError
 
     def get(self, task: Task, clock: Clock) -> Any:

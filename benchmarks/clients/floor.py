@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import io
 import socket
-from typing import Any, Dict, List, Tuple
+from typing import Any, List, Tuple
 
 from amqplib.wire.frames import BODY, METHOD, PREFIX
 from amqplib.wire.protocol import Receiver, Sender
 from amqplib.wire.spec import AMQP_0_9_1
 from amqplib.wire.tables import utc_time
-from benchmarks.clients.driver import PREFETCH, WINDOW, Client, Clock, Server, Task, main, make_headers, received
+from benchmarks.clients.driver import PREFETCH, WINDOW, Client, Clock, Server, Task, main, received
 
 #: Octets that are sent, and asked for, at once.
 PIECE = 65536
@@ -62,10 +62,12 @@ class Floor(Client):
 
     # --- out
 
-    def _publishes(self, task: Task, headers: List[Dict[str, Any]]) -> List[bytes]:
-        method, args = AMQP_0_9_1["basic.publish"], (0, "", task.queue, False, False)
-        properties = [{"application_headers": table} for table in headers] or [{}] * task.messages
-        return [self.sender.content(1, method, args, *pair) for pair in zip(properties, task.bodies())]
+    def _publishes(self, task: Task) -> List[bytes]:
+        method, content = AMQP_0_9_1["basic.publish"], self.sender.content
+        return [
+            content(1, method, (0, exchange, routing_key, False, False), properties, body)
+            for body, properties, exchange, routing_key in task.samples()
+        ]
 
     def _send_all(self, task: Task, clock: Clock, pieces: List[bytes]) -> None:
         sendall = self.socket.sendall
@@ -76,18 +78,15 @@ class Floor(Client):
             self._await()
 
     def publish(self, task: Task, clock: Clock) -> None:
-        self._send_all(task, clock, self._publishes(task, []))
-
-    def publish_headers(self, task: Task, clock: Clock, change: bool = False) -> None:
-        self._send_all(task, clock, self._publishes(task, make_headers(task.messages, change)))
+        self._send_all(task, clock, self._publishes(task))
 
     def publish_batch(self, task: Task, clock: Clock) -> None:
-        whole = b"".join(self._publishes(task, []))
+        whole = b"".join(self._publishes(task))
         self._send_all(task, clock, [whole[start : start + PIECE] for start in range(0, len(whole), PIECE)])
 
     def publish_confirmed(self, task: Task, clock: Clock) -> None:
         """Confirms are only counted once the window is full."""
-        pieces, sendall, confirmed = self._publishes(task, []), self.socket.sendall, 0
+        pieces, sendall, confirmed = self._publishes(task), self.socket.sendall, 0
         self._send(1, "confirm.select", False)
         self._await()
         with clock:

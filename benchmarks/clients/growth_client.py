@@ -19,7 +19,7 @@ class Growing(Amqplib):
         super().connect(server)
         self.feeder = Amqplib()
         self.feeder.connect(server)
-        self.got: List[bytes] = []
+        self.got: List[Any] = []
 
     def close(self) -> None:
         super().close()

@@ -6,7 +6,9 @@ from typing import Any
 
 import pika
 
-from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, make_headers, received
+from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, received, renamed
+
+_NAMES = {"application_headers": "headers"}
 
 
 class Pika(Client):
@@ -23,25 +25,18 @@ class Pika(Client):
         self.connection.close()
 
     def publish(self, task: Task, clock: Clock) -> None:
-        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        publish, samples = self.channel.basic_publish, renamed(task, _NAMES, seconds=True)
         with clock:
-            for body in bodies:
-                channel.basic_publish("", queue, body)
-            channel.queue_declare(queue, passive=True)
-
-    def publish_headers(self, task: Task, clock: Clock, change: bool = False) -> None:
-        channel, queue, bodies, headers = self.channel, task.queue, task.bodies(), make_headers(task.messages, change)
-        with clock:
-            for body, table in zip(bodies, headers):
-                channel.basic_publish("", queue, body, pika.BasicProperties(headers=table))
-            channel.queue_declare(queue, passive=True)
+            for body, properties, exchange, routing_key in samples:
+                publish(exchange, routing_key, body, pika.BasicProperties(**properties))
+            self.channel.queue_declare(task.queue, passive=True)
 
     def publish_confirmed(self, task: Task, clock: Clock) -> None:
-        channel, queue, bodies = self.channel, task.queue, task.bodies()
-        channel.confirm_delivery()
+        publish, samples = self.channel.basic_publish, renamed(task, _NAMES, seconds=True)
+        self.channel.confirm_delivery()
         with clock:
-            for body in bodies:
-                channel.basic_publish("", queue, body)
+            for body, properties, exchange, routing_key in samples:
+                publish(exchange, routing_key, body, pika.BasicProperties(**properties))
 
     def consume(self, task: Task, clock: Clock) -> Any:
         channel, count = self.channel, task.messages

@@ -7,7 +7,9 @@ from typing import Any
 
 import rabbitpy
 
-from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, make_headers, received
+from benchmarks.clients.driver import PREFETCH, Client, Clock, Server, Task, main, received, renamed
+
+_NAMES = {"application_headers": "headers", "type": "message_type"}
 
 
 class Rabbitpy(Client):
@@ -24,25 +26,18 @@ class Rabbitpy(Client):
         self.connection.close()
 
     def publish(self, task: Task, clock: Clock) -> None:
-        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        channel, samples = self.channel, renamed(task, _NAMES)
         with clock:
-            for body in bodies:
-                rabbitpy.Message(channel, body).publish("", queue)
-            rabbitpy.Queue(channel, queue).declare(passive=True)
-
-    def publish_headers(self, task: Task, clock: Clock, change: bool = False) -> None:
-        channel, queue, bodies, headers = self.channel, task.queue, task.bodies(), make_headers(task.messages, change)
-        with clock:
-            for body, table in zip(bodies, headers):
-                rabbitpy.Message(channel, body, {"headers": table}).publish("", queue)
-            rabbitpy.Queue(channel, queue).declare(passive=True)
+            for body, properties, exchange, routing_key in samples:
+                rabbitpy.Message(channel, body, properties).publish(exchange, routing_key)
+            rabbitpy.Queue(channel, task.queue).declare(passive=True)
 
     def publish_confirmed(self, task: Task, clock: Clock) -> None:
-        channel, queue, bodies = self.channel, task.queue, task.bodies()
+        channel, samples = self.channel, renamed(task, _NAMES)
         channel.enable_publisher_confirms()
         with clock:
-            for body in bodies:
-                rabbitpy.Message(channel, body).publish("", queue)
+            for body, properties, exchange, routing_key in samples:
+                rabbitpy.Message(channel, body, properties).publish(exchange, routing_key)
 
     def consume(self, task: Task, clock: Clock) -> Any:
         count = task.messages

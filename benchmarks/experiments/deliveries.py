@@ -50,7 +50,7 @@ class FieldByField(hot.DeliveryReader):
     ) -> int:
         unpack_method, unpack_tag = frames.METHOD_FRAME.unpack_from, hot._LONGLONG.unpack_from
         unpack_header, unpack_middle = frames.END_AND_HEADER.unpack_from, frames.END_AND_PREFIX.unpack_from
-        tags, routes, known = TAGS, self._routes, self._properties
+        tags, routes, known = TAGS, self._routes.known, self._properties.known
         method, key, make_content, append = self._method, self._key, self._make_content, events.append
         done = offset
         try:
@@ -72,8 +72,8 @@ class FieldByField(hot.DeliveryReader):
                     return done
                 if length > largest or size > largest:
                     return done
-                start = end + 20
-                end += 8 + length
+                first = start = end + 20
+                stop = end = end + 8 + length
                 raw = buf[start:end]
                 properties = known.get(raw)
                 if properties is not None:
@@ -90,7 +90,7 @@ class FieldByField(hot.DeliveryReader):
                 if buf[end] != 206:
                     return done
                 if properties is None:
-                    properties = self._read_properties(raw)
+                    properties = self._read_properties(buf, first, stop, raw)
                 args = (consumer_tag, delivery_tag, redelivered, exchange, routing_key)
                 append((channel, method, args, make_content(properties, body)))
                 if not size:

@@ -37,7 +37,7 @@ def one(channel: int, body: bytes, properties: bytes) -> bytes:
 
 
 def variant(make: Callable[[int, bytes, bytes], bytes]) -> Callable[[], float]:
-    assert make(1, BODY, b"\0\0") == Sender(AMQP_0_9_1).publish(1, ARGUMENTS, {}, BODY)
+    assert make(1, BODY, b"\0\0") == Sender(AMQP_0_9_1).publish((1, *ARGUMENTS), {}, BODY)
 
     def work() -> None:
         for _ in range(COUNT):

@@ -10,7 +10,10 @@ RabbitMQ 3.10, microseconds of CPU a body, reading from the socket included:
     1 MB        168       693             237                    236            287                  282
 
 A join holds the body twice for a moment, a BytesIO only once: getvalue() shares its memory. Full size from the start
-means a body of which a part never comes has taken it all: so only up to a limit, and only once its header has come.
+means a body of which a part never comes has taken it all: 56 octets took 16 MB, on each channel. So it gets its full
+size once a sixteenth of it has come, which costs as much within what can be measured: for 1 MB the first read is that
+much; where it is not, the sixteenth is copied once more. In memory alone, without the socket, it is 1 % for 1 MB, 1 to
+5 % for 2 to 16 MB, and 6 % less for 40 MB, which grew by itself before.
 """
 
 from __future__ import annotations
@@ -73,6 +76,28 @@ def full_bytesio() -> Assembler:
         if body.tell() < SIZE:
             return None
         whole, body = body.getvalue(), new()
+        return whole
+
+    return add
+
+
+def believing_bytesio() -> Assembler:
+    """Of full size once a sixteenth has come: what amqplib does."""
+    body, full = io.BytesIO(), False
+
+    def add(piece: memoryview) -> Any:
+        nonlocal body, full
+        if not full:
+            come = body.tell()
+            if (come + len(piece)) * 16 >= SIZE:
+                body.seek(SIZE - 1)
+                body.write(b"\0")
+                body.seek(come)
+                full = True
+        body.write(piece)
+        if body.tell() < SIZE:
+            return None
+        whole, body, full = body.getvalue(), io.BytesIO(), False
         return whole
 
     return add
@@ -162,7 +187,7 @@ def main(where: Server) -> None:
 
         return run
 
-    makers = [dropped, growing_bytesio, full_bytesio, joined, full_bytearray, growing_bytearray]
+    makers = [dropped, growing_bytesio, full_bytesio, believing_bytesio, joined, full_bytearray, growing_bytearray]
     in_turn(
         {
             "%s, buffer of %d KB" % (make.__name__, room // 1024): variant(room, make)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Dict, List, Sequence
 
 import pytest
 
-from benchmarks import check
+from benchmarks import check, python
+from benchmarks.clients.python_part import Part
+from benchmarks.drivers import DriverError
 from benchmarks.measure import Figures, Results
+from benchmarks.python import Figure
 from benchmarks.work import BY_NAME, FLOOR, OURS, REFERENCE, Row
 
 PUBLISH, CONSUME, BATCH = BY_NAME["publish"], BY_NAME["consume"], BY_NAME["batch"]
@@ -34,11 +39,11 @@ def ratios(factor: float, floor_factor: float = 0) -> check.Ratios:
     ],
 )
 def test_worse_by_more_than_the_tolerance(found: check.Ratios, worse: bool) -> None:
-    assert check.worse(PUBLISH, {"publish": found}, RECORDED) is worse
+    assert check.worse(PUBLISH, {"publish": found}, RECORDED, 1.25) is worse
 
 
 def test_a_row_without_a_record_fails() -> None:
-    assert check.worse(BATCH, {"batch": ratios(1.0)}, RECORDED)
+    assert check.worse(BATCH, {"batch": ratios(1.0)}, RECORDED, 1.25)
 
 
 class Measurements:
@@ -56,13 +61,13 @@ class Measurements:
 
 def test_what_fails_is_measured_once_more() -> None:
     measure = Measurements({"publish": 1.0, "consume": 1.3}, {"consume": 1.1})
-    assert check.judge([PUBLISH, CONSUME], RECORDED, measure) == []
+    assert check.judge([PUBLISH, CONSUME], RECORDED, measure, 1.25) == {}
     assert measure.asked == [["publish", "consume"], ["consume"]]
 
 
 def test_what_fails_twice_has_failed(capsys: pytest.CaptureFixture[str]) -> None:
     measure = Measurements({"publish": 1.4, "consume": 1.3}, {"publish": 1.0, "consume": 1.3})
-    assert check.judge([PUBLISH, CONSUME], RECORDED, measure) == [CONSUME]
+    assert check.judge([PUBLISH, CONSUME], RECORDED, measure, 1.25) == {"consume": ratios(1.3)}
     assert "worse by more than 25 %: consume" in capsys.readouterr().out
 
 
@@ -82,19 +87,113 @@ def test_a_row_that_only_amqplib_has_is_compared_with_another_row() -> None:
     assert check.ratios([BATCH], measured) == {"batch": {REFERENCE: 0.05}}
 
 
-def test_the_record_has_every_row_and_both_ratios() -> None:
+def test_the_record_has_every_row_or_none_of_its_kind() -> None:
     record = json.loads(check.RECORD.read_text())
-    assert record
+    beside, alone = {row.name for row in check.ROWS}, {line.name for line in check.PYTHON_LINES}
+    assert any(beside & set(rows) for rows in record.values())
+    assert any(alone & set(rows) for rows in record.values())
     for version, rows in record.items():
-        for row in check.ROWS:
-            assert set(rows[row.name]) == {REFERENCE, FLOOR}, version
+        assert beside & set(rows) in (beside, set()), version
+        assert alone & set(rows) in (alone, set()), version
+        for name, found in rows.items():
+            assert set(found) == ({check.LOOP} if name in alone else {REFERENCE, FLOOR}), (version, name)
 
 
-def test_another_python_is_compared_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    versions = sorted(json.loads(check.RECORD.read_text()), key=lambda version: int(version.split(".")[1]))
-    assert check.read_record("3.99") == json.loads(check.RECORD.read_text())[versions[-1]]
-    assert "nothing is recorded for Python 3.99" in capsys.readouterr().out
+def test_another_python_is_compared_with_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The nearest that has such rows."""
+    rows = {"publish": ratios(1.0)}, {"python publish": {check.LOOP: 1.0}}
+    monkeypatch.setattr(check, "RECORD", tmp_path / "recorded.json")
+    for version, found in (("3.8", rows[0]), ("3.9", rows[0]), ("3.10", rows[1]), ("3.9", rows[1])):
+        check.write_record(version, found)
+    assert check.read_record("3.11", [PUBLISH, CONSUME]) == {**rows[0], **rows[1]}
+    assert "nothing is recorded for Python 3.11; compared with Python 3.9\n" in capsys.readouterr().out
+    assert check.read_record("3.11", check.PYTHON_LINES) == rows[1]
+    assert "compared with Python 3.10\n" in capsys.readouterr().out
 
 
 def test_the_record_is_the_worst_of_each() -> None:
     assert check.worst([{"publish": ratios(1.0, 1.2)}, {"publish": ratios(1.1)}]) == {"publish": ratios(1.1, 1.2)}
+    assert check.worst([{"publish": ratios(1.0)}, {"publish": {}}]) == {"publish": {}}
+
+
+class PythonPart:
+    """Stands in for what measures the Python part: so many times what is recorded, round by round."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(check, "RECORD", tmp_path / "recorded.json")
+        monkeypatch.setattr(python, "measure", self.measure)
+        self.factors: Dict[str, List[float]] = {}
+        self.asked: List[List[str]] = []
+
+    def measure(self, parts: Sequence[Part], rounds: int) -> python.Figures:
+        self.asked.append([part.name for part in parts])
+        return {part.name: [Figure(self._next(part.name) * 3.0, 2.0, 9.9)] * rounds for part in parts}
+
+    def _next(self, name: str) -> float:
+        factors = self.factors.get(name)
+        return factors.pop(0) if factors else 1.0
+
+
+@pytest.fixture
+def python_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> PythonPart:
+    """With a record."""
+    part = PythonPart(monkeypatch, tmp_path)
+    assert check.main(["--python", "--record"]) == 0
+    assert json.loads(check.RECORD.read_text()) == {
+        "%d.%d" % sys.version_info[:2]: {line.name: {check.LOOP: 1.5} for line in check.PYTHON_LINES}
+    }
+    assert len(part.asked) == check.RECORD_TIMES
+    part.asked.clear()
+    return part
+
+
+def test_the_python_part_is_judged(python_part: PythonPart, capsys: pytest.CaptureFixture[str]) -> None:
+    python_part.factors = {"publish": [1.19], "routing": [1.21, 1.19]}
+    assert check.main(["--python"]) == 0
+    assert python_part.asked[1:] == [["routing"]]
+    assert capsys.readouterr().out.endswith("as fast as recorded\n")
+
+
+def test_the_python_part_fails(python_part: PythonPart, capsys: pytest.CaptureFixture[str]) -> None:
+    python_part.factors = {"publish": [1.21, 1.21]}
+    assert check.main(["--python"]) == 1
+    assert "worse by more than 20 %: python publish\n" in capsys.readouterr().out
+
+
+def test_a_python_part_that_cannot_be_measured_fails(
+    python_part: PythonPart, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(parts: Sequence[Part], rounds: int) -> python.Figures:
+        raise DriverError("no way")
+
+    monkeypatch.setattr(python, "measure", fail)
+    before = check.RECORD.read_text()
+    assert check.main(["--python"]) == 1
+    assert check.main(["--python", "--record"]) == 1
+    assert check.RECORD.read_text() == before
+    assert "failed: no way" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("found", "code", "says"),
+    [
+        (ratios(1.0), 0, "as fast as recorded\n"),
+        (ratios(9.0), 0, "warning, which fails nothing: slower than recorded: publish\n"),
+        ({}, 1, "could not be measured, which fails: publish\n"),
+    ],
+)
+def test_rows_beside_other_libraries_only_warn(
+    found: check.Ratios,
+    code: int,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(check, "RECORD", tmp_path / "recorded.json")
+    monkeypatch.setattr(check, "ROWS", [PUBLISH])
+    check.write_record("3.11", {"publish": ratios(1.0)})
+    assert check.judge_beside("3.11", lambda rows, rounds: {row.name: found for row in rows}) == code
+    assert capsys.readouterr().out.endswith(says)

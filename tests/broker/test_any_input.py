@@ -129,9 +129,16 @@ class World:
             client.session.lost()
         assert not self.hub.failures, self.hub.failures
         assert not self.hub.sessions
-        for queue in self.hub.vhosts["/"].queues.values():
+        assert not self.hub.handshakes
+        vhost = self.hub.vhosts["/"]
+        for queue in vhost.queues.values():
             assert queue.unacknowledged == 0
             assert queue.consumers == []
+        vhost.restart(durable=True)
+        vhost.restart(durable=False)
+        assert vhost.queues == {}
+        assert all(name == "" or name.startswith("amq.") for name in vhost.exchanges)
+        assert self.hub.memory.octets == 0
 
 
 @examples(100)

@@ -11,7 +11,7 @@ import pytest
 import amqplib.client_0_8 as amqp08
 import amqplib.client_0_9_1 as amqp
 from amqplib.broker import Broker
-from amqplib.broker.faults import Cut
+from amqplib.broker.orders import Cut
 from amqplib.client.exceptions import (
     AMQPConnectionException,
     AMQPTimeoutError,
@@ -19,6 +19,7 @@ from amqplib.client.exceptions import (
     ConnectionLostError,
 )
 from tests.broker.test_malformed import OPEN, Raw
+from tests.rest import await_rest
 
 Connection = amqp.Connection
 Channel = amqp.Channel
@@ -81,7 +82,7 @@ def test_drop_after_what_was_received(broker: Broker, conn: Connection) -> None:
     broker.faults.drop(after_frames=6, received=True)
 
     def publish_on() -> None:
-        for _ in range(500):
+        for _ in range(20_000):
             ch.basic_publish(MESSAGE, routing_key=queue)
             time.sleep(0.001)
 
@@ -142,10 +143,10 @@ def test_coalesce(broker: Broker, conn: Connection) -> None:
     ch = conn.channel()
     queue = declared(ch)
     ch.basic_consume(queue, no_ack=True)
-    broker.faults.coalesce(0.2)
+    broker.faults.coalesce(1.0)
     for _ in range(5):
         ch.basic_publish(MESSAGE, routing_key=queue)
-        time.sleep(0.01)
+        await_rest()  # each comes by itself
     ch.wait(timeout=20)
     assert ch.pending() == 4
 
@@ -212,8 +213,9 @@ def test_block_and_unblock(broker: Broker) -> None:
         ch.queue_declare(queue, passive=True)
         ch.basic_publish(MESSAGE, routing_key=queue)
         ch.basic_publish(MESSAGE, routing_key=queue)
+        await_rest()
         with pytest.raises(AMQPTimeoutError):
-            conn.drain_events(timeout=0.3)
+            conn.drain_events(timeout=0.1)
         assert said == ["low on patience"]
         with Connection(broker.address) as other:
             other.channel().queue_declare(exclusive=True)
@@ -251,7 +253,7 @@ def test_nack_every(broker: Broker, ch: Channel) -> None:
 def test_delay_confirms(broker: Broker, ch: Channel) -> None:
     queue = declared(ch)
     ch.confirm_select()
-    broker.faults.delay_confirms(0.3)
+    broker.faults.delay_confirms(1.0)
     with pytest.raises(amqp.ConfirmTimeoutError):
         ch.basic_publish_confirm(MESSAGE, routing_key=queue, timeout=0.05)
     ch.basic_publish(MESSAGE, routing_key=queue)

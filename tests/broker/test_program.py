@@ -117,6 +117,101 @@ def test_a_user_that_is_none(user: str, capsys: pytest.CaptureFixture[str]) -> N
     assert user not in said.splitlines()[-1]
 
 
+def test_users_from_a_file(programs: List[Program], tmp_path: Path) -> None:
+    """What is there is one NAME:PASSWORD a line; and --user is for more than one."""
+    (tmp_path / "users").write_text("alice:se:cret\n\nbob:x\n")
+    programs.append(Program("--user", "@%s" % (tmp_path / "users"), "--user", "carol:y"))
+    for name, password in (("alice", "se:cret"), ("bob", "x"), ("carol", "y")):
+        amqp.Connection(programs[0].address, name, password).close()
+    with pytest.raises(AuthenticationError):
+        amqp.Connection(programs[0].address)
+
+
+def test_users_from_the_environment(programs: List[Program], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMQPLIB_BROKER_USERS", "alice:secret\nbob:x")
+    programs.append(Program())
+    for name, password in (("alice", "secret"), ("bob", "x")):
+        amqp.Connection(programs[0].address, name, password).close()
+    programs.append(Program("--user", "carol:y"))
+    amqp.Connection(programs[1].address, "carol", "y").close()
+    for program, name in ((programs[0], "guest"), (programs[1], "bob")):
+        with pytest.raises(AuthenticationError):
+            amqp.Connection(program.address, name, "x" if name == "bob" else name)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"alice:x\nbob\n", "users, line 2: is NAME:PASSWORD"),
+        (b"\n", "users: there is nobody in it"),
+        (b"\xff:\xff", "users: 'utf-8' codec can't decode"),
+        (None, "users: No such file or directory"),
+    ],
+)
+def test_a_file_of_users_that_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Optional[bytes], said: str
+) -> None:
+    if content is not None:
+        (tmp_path / "users").write_bytes(content)
+    with pytest.raises(SystemExit):
+        main(["--user", "@%s" % (tmp_path / "users")])
+    assert said in capsys.readouterr().err
+
+
+def test_an_environment_that_names_nobody(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("AMQPLIB_BROKER_USERS", "secret")
+    with pytest.raises(SystemExit):
+        main([])
+    said = capsys.readouterr().err
+    assert "AMQPLIB_BROKER_USERS, line 1: is NAME:PASSWORD" in said
+    assert "secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("host", "user", "warned"),
+    [
+        ("0.0.0.0", None, True),
+        ("0.0.0.0", "guest:guest", True),
+        ("0.0.0.0", "guest:another", False),
+        ("127.0.0.2", None, False),
+        ("localhost", None, False),
+    ],
+)
+def test_a_warning_where_anybody_may_log_in(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, host: str, user: Optional[str], warned: bool
+) -> None:
+    monkeypatch.setattr("amqplib.broker.__main__.Broker", refuse)
+    assert main(["--host", host, "--port", "0", *(["--user", user] if user else [])]) == 1
+    assert ("warning: on %s, anybody may log in as guest" % host in capsys.readouterr().err) == warned
+
+
+def refuse(**options: object) -> None:
+    """Instead of a broker that others can reach."""
+    raise OSError("not in a test")
+
+
+def test_memory(programs: List[Program]) -> None:
+    """Publishers are blocked beyond."""
+    programs.append(Program("--memory", "1", "-v"))
+    blocked: List[str] = []
+    with amqp.Connection(programs[0].address) as owner:
+        queue = owner.channel().queue_declare(exclusive=False, auto_delete=False)[0]
+        conn = amqp.Connection(programs[0].address, on_blocked=blocked.append, on_unblocked=lambda: blocked.append(""))
+        ch = conn.channel()
+        ch.basic_publish(amqp.Message(b"x" * (1 << 20)), routing_key=queue)
+        with pytest.raises(AMQPTimeoutError):
+            ch.wait(timeout=1)
+        assert blocked == ["low on memory"]
+        assert owner.channel().queue_purge(queue) == 1
+        for _ in range(2):  # what is said of the connection may wait for the next call
+            assert ch.queue_purge(queue) == 0
+        assert blocked == ["low on memory", ""]
+        conn.close()
+    lines = [line for line in programs[0].end(signal.SIGINT) if "memory" in line]
+    assert len(lines) == 2
+    assert lines[0].endswith("low on memory: publishers are blocked")
+
+
 @pytest.mark.parametrize("arguments", [["--port", "65536"], ["--port=-1"], ["--heartbeat", "x"], ["--port", "\u0663"]])
 def test_a_number_that_is_none(arguments: List[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -172,15 +267,39 @@ def test_more_connections_than_files(programs: List[Program]) -> None:
     assert 0 < len(waits) < 100
 
 
-def test_the_fixture(tmp_path: Path) -> None:
+TEST_OF_ONE_FOR_ALL = """
+import amqplib.client_0_9_1 as amqp
+
+def test_first(amqplib_session_broker):
+    with amqp.Connection(amqplib_session_broker.address) as conn:
+        conn.channel().queue_declare("q")
+
+def test_second(amqplib_session_broker, amqplib_broker):
+    assert list(amqplib_session_broker.queues()) == ["q"]
+    assert list(amqplib_broker.queues()) == []
+"""
+
+TEST_OF_SOMEBODY_ELSE = """
+import sys
+
+def test_what_is_loaded():
+    ours = {name for name in sys.modules if name.split(".")[0] == "amqplib"}
+    assert ours == {"amqplib", "amqplib.pytest_plugin"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "passed"), [(TEST_OF_A_USER, 2), (TEST_OF_ONE_FOR_ALL, 2), (TEST_OF_SOMEBODY_ELSE, 1)]
+)
+def test_the_plugin(tmp_path: Path, text: str, passed: int) -> None:
     """As a user has it, but for the installation: that is what the entry point in pyproject.toml is for."""
     entry = re.search(
         r'\[project\.entry-points\.pytest11\]\namqplib = "([\w.]+)"', (ROOT / "pyproject.toml").read_text()
     )
     assert entry
-    (tmp_path / "test_of_a_user.py").write_text(TEST_OF_A_USER)
+    (tmp_path / "test_of_a_user.py").write_text(text)
     done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", entry.group(1), cwd=tmp_path)
-    assert "2 passed" in done.stdout, done.stdout
+    assert "%d passed" % passed in done.stdout, done.stdout
 
 
 def test_quickstart() -> None:
@@ -203,7 +322,7 @@ def test_publish_confirmed_to_a_broker_that_is_lost() -> None:
         broker.faults.clear()
         named = re.findall(r"<Message '(message \d+)'", done.stdout)
         with amqp.Connection(broker.address) as conn, conn.channel() as ch:
-            kept = [msg.body for msg in ch.consume("demo.confirmed", no_ack=True, timeout=0.1)]
+            kept = [msg.body for msg in iter(lambda: ch.basic_get("demo.confirmed", no_ack=True), None)]
     assert done.returncode == 1
     assert "nacked" in done.stdout
     assert 0 < len(kept) < 1000

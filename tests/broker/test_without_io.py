@@ -233,8 +233,7 @@ def test_nothing_is_lost_and_order_is_kept(given_: List[Step], priorities: int) 
                 ready.remove(expected)
                 out.append((expected, entry))
         elif out and step == "acknowledge":
-            out.pop(choice % len(out))
-            queue.settle()
+            queue.settle(out.pop(choice % len(out))[1])
         elif out and step == "give back":
             key, entry = out.pop(choice % len(out))
             queue.requeue([entry])

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Tuple
 
-from amqplib.wire.content import BASIC
-from amqplib.wire.spec import AMQP_0_8
-from amqplib.wire.tables import Reading, utc_time
-
+from .frozen import read_properties
 from .peer import Content, Peer, content, method
 
 __all__ = ["AnsweringPeer"]
@@ -28,32 +25,30 @@ class AnsweringPeer(Peer):
     def _answer_all(self) -> None:
         closing = False
         while not closing:
-            kind, channel, payload = self._frame("a method")
+            kind, channel, payload = self.frame("a method")
             assert kind == 1, "a frame of type %d on channel %d where a method was due" % (kind, channel)
-            known = AMQP_0_8.by_key[int.from_bytes(payload[:4], "big")]
-            args = known.decode(payload, 4, len(payload), Reading(utc_time))
-            closing = known.name == "connection.close"
+            name, args = self.dialect.read_method(payload)
+            closing = name == "connection.close"
             reply = b""
-            if known.name == "basic.publish":
+            if name == "basic.publish":
                 self._keep(channel)
-            elif known.name == "queue.declare":
+            elif name == "queue.declare":
                 reply = method("queue.declare_ok", args[1], channel, len(args[1]), channel=channel)
-            elif known.name == "basic.get":
+            elif name == "basic.get":
                 message: Content = {}, args[1].encode()
                 reply = content("basic.get_ok", 1, False, "", args[1], 0, message=message, channel=channel)
-            elif known.replies:
-                name = next(other.name for other in AMQP_0_8.by_name.values() if other.sig == known.replies[0])
-                reply = method(name, channel=channel)
+            elif self.dialect.answer_to(name):
+                reply = method(self.dialect.answer_to(name), channel=channel)
             self._connected().sendall(reply)
 
     def _keep(self, channel: int) -> None:
-        kind, number, payload = self._frame("a header")
+        kind, number, payload = self.frame("a header")
         assert (kind, number) == (2, channel), "a frame of type %d on channel %d in a content" % (kind, number)
         size = int.from_bytes(payload[4:12], "big")
         body = b""
         while len(body) < size:
-            kind, number, piece = self._frame("a body")
+            kind, number, piece = self.frame("a body")
             assert (kind, number) == (3, channel), "a frame of type %d on channel %d in a content" % (kind, number)
             body += piece
-        properties = BASIC.decode(payload, 12, len(payload), Reading(utc_time))
+        properties = read_properties(payload)
         self.published.setdefault(channel, []).append((properties.get("message_id"), body))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
@@ -9,13 +10,15 @@ import pytest
 
 import amqplib.client_0_8 as amqp
 import amqplib.client_0_9_1 as amqp91
-from amqplib.wire.spec import AMQP_0_9_1
+from amqplib.broker import Broker
 
+from .frozen import AMQP_0_9_1
 from .peer import Peer
+from .threads import Threads
 from .tls_peer import TLSPeer, server_context
 
 #: Seconds for one test. A test that needs as much has hung.
-LIMIT = 60
+LIMIT = 120
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
@@ -80,6 +83,21 @@ def newer(newer_peer: Peer, newer_conn: amqp91.Connection) -> amqp91.Channel:
 
 
 @pytest.fixture
+def threads() -> Threads:
+    """For a test that needs some."""
+    return Threads()
+
+
+@pytest.fixture
+def hurried() -> Iterator[None]:
+    """Threads take turns as often as can be."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.fixture
 def tls_peer(certificates: Path) -> Iterator[TLSPeer]:
     """A peer with a certificate for localhost; its context may be changed before somebody connects."""
     with TLSPeer(server_context(certificates)) as peer:
@@ -90,3 +108,10 @@ def tls_peer(certificates: Path) -> Iterator[TLSPeer]:
 def trusting(certificates: Path) -> Dict[str, Any]:
     """Options that trust the authority of the tests."""
     return {"ca_certs": str(certificates / "ca.pem")}
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    """A broker in the box, of the test's own."""
+    with Broker() as box:
+        yield box

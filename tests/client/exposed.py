@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import traceback
 from pathlib import Path
-from typing import Iterator, List, Set
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any, Iterator, List, Set
 
 import amqplib
 
-__all__ = ["exposed"]
+__all__ = ["exposed", "reachable"]
 
 _OURS = str(Path(amqplib.__file__).parent)
 
@@ -32,3 +34,19 @@ def _chain(exc: BaseException, seen: Set[int]) -> Iterator[BaseException]:
         for other in exc.__cause__, exc.__context__:
             if other is not None:
                 yield from _chain(other, seen)
+
+
+def reachable(whole: Any) -> Iterator[Any]:
+    """An object and all that it is made of, as far as a debugger would follow: attributes, slots, items of containers;
+    not into modules, classes and functions."""
+    seen: List[Any] = []  # which keeps them, so that no two have one id()
+    ids: Set[int] = set()
+    left = [whole]
+    while left:
+        part = left.pop()
+        if id(part) in ids or isinstance(part, (type, ModuleType, FunctionType, BuiltinFunctionType)):
+            continue
+        ids.add(id(part))
+        seen.append(part)
+        yield part
+        left += gc.get_referents(part)

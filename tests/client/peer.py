@@ -9,13 +9,15 @@ cannot be done within PATIENCE seconds, or that meets other bytes than it expect
 reset, so that the client does not wait for ever, and `finish()` raises what went wrong. It raises as well when the
 client has said anything that the script does not have, or has left its socket open.
 
-What is expected as a method is compared after decoding; tests of bytes use expect_bytes() with literal ones.
+What is expected as a method is compared after decoding, by the tests' own codec (`frozen`); tests of bytes use
+expect_bytes() with literal ones.
 """
 
 from __future__ import annotations
 
 import errno
 import queue
+import select
 import socket
 import struct
 import threading
@@ -23,18 +25,14 @@ import time
 from types import TracebackType
 from typing import Any, Callable, Dict, List, Optional, Tuple, Type, TypeVar
 
-from amqplib.wire.content import BASIC
-from amqplib.wire.protocol import Sender
-from amqplib.wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect
-from amqplib.wire.tables import Reading, utc_time
+from .frozen import AMQP_0_8, AMQP_0_9_1, Frozen, read_properties
 
 __all__ = ["HEADER", "HEADER_0_9_1", "PATIENCE", "Content", "Peer", "content", "method"]
 
 #: Seconds until a peer, or a test that waits for one of its own threads, gives up.
-PATIENCE = 10.0
+PATIENCE = 30.0
 
-HEADER = b"AMQP\x01\x01\x09\x01"
-HEADER_0_9_1 = b"AMQP\x00\x00\x09\x01"
+HEADER, HEADER_0_9_1 = AMQP_0_8.header, AMQP_0_9_1.header
 SERVER_PROPERTIES = {"product": "Scripted", "version": "1.0"}
 
 #: Properties and body of a message.
@@ -43,16 +41,14 @@ Content = Tuple[Dict[str, Any], bytes]
 PeerT = TypeVar("PeerT", bound="Peer")
 
 
-def method(name: str, *args: Any, channel: int = 1, dialect: Dialect = AMQP_0_8) -> bytes:
+def method(name: str, *args: Any, channel: int = 1, dialect: Frozen = AMQP_0_8) -> bytes:
     """The frame of a method."""
-    return Sender(dialect).method(channel, dialect[name], args)
+    return dialect.method(channel, name, args)
 
 
-def content(
-    name: str, *args: Any, message: Content = ({}, b""), channel: int = 1, dialect: Dialect = AMQP_0_8
-) -> bytes:
+def content(name: str, *args: Any, message: Content = ({}, b""), channel: int = 1, dialect: Frozen = AMQP_0_8) -> bytes:
     """The frames of a method and its content."""
-    return Sender(dialect).content(channel, dialect[name], args, *message)
+    return dialect.content(channel, name, args, *message)
 
 
 class Peer:
@@ -62,7 +58,7 @@ class Peer:
         self,
         host: str = "127.0.0.1",
         family: socket.AddressFamily = socket.AF_INET,
-        dialect: Dialect = AMQP_0_8,
+        dialect: Frozen = AMQP_0_8,
     ) -> None:
         self.dialect = dialect
         self._listener = socket.create_server((host, 0), family=family)
@@ -70,10 +66,11 @@ class Peer:
         self.port: int = self._listener.getsockname()[1]
         self.address = "%s:%d" % ("[%s]" % host if ":" in host else host, self.port)
         #: All that the client has sent over its current connection, as far as steps have read it.
-        self.received = b""
+        self.received = bytearray()
         #: Why the script has ended early.
         self.failure: Optional[str] = None
-        self._taken = 0
+        #: So many of them steps have dealt with.
+        self.taken = 0
         self._client: Optional[socket.socket] = None
         self._steps: queue.Queue[Optional[Callable[[], None]]] = queue.Queue()
         self._thread = threading.Thread(target=self._play, name="peer", daemon=True)
@@ -151,7 +148,7 @@ class Peer:
         """Take a connection, up to connection.start."""
         self.accept()
         newer = self.dialect is AMQP_0_9_1
-        self.expect_bytes(HEADER_0_9_1 if newer else HEADER)
+        self.expect_bytes(self.dialect.header)
         version = (0, 9) if newer else (8, 0)
         self.send("connection.start", *version, properties or SERVER_PROPERTIES, mechanisms, "en_US", channel=0)
 
@@ -174,7 +171,7 @@ class Peer:
 
     def open_channel(self, channel: int = 1) -> None:
         """Answer the opening of a channel."""
-        reserved = [""] * len(self.dialect["channel.open_ok"].fields)  # one, in 0-9-1
+        reserved = [""] * len(self.dialect.fields("channel.open_ok"))  # one, in 0-9-1
         self.answer("channel.open", "channel.open_ok", *reserved, channel=channel)
 
     def answer(self, request: str, reply: str, *args: Any, channel: int = 1) -> None:
@@ -244,10 +241,10 @@ class Peer:
         self._client, _ = self._listener.accept()
         self._client.settimeout(PATIENCE)
         self._client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.received, self._taken = b"", 0
+        self.received, self.taken = bytearray(), 0
 
-    def _read(self) -> bool:
-        """Read more; False at the end."""
+    def read(self) -> bool:
+        """In a step of do(): read more; False at the end."""
         try:
             data = self._connected().recv(262144)
         except OSError as exc:
@@ -257,58 +254,85 @@ class Peer:
         self.received += data
         return bool(data)
 
-    def _take(self, size: int, what: str) -> bytes:
-        end = self._taken + size
+    def take(self, size: int, what: str) -> bytes:
+        """In a step of do(): the octets that the client sends next; `what` they are, for an error."""
+        end = self.taken + size
         while len(self.received) < end:
             try:
-                more = self._read()
+                more = self.read()
             except socket.timeout:
                 raise AssertionError("%s was expected; only %r came" % (what, self._rest())) from None
             assert more, "%s was expected; the end came after %r" % (what, self._rest())
-        data = self.received[self._taken : end]
-        self._taken = end
+        with memoryview(self.received) as received:
+            data = bytes(received[self.taken : end])
+        self.taken = end
         return data
 
     def _rest(self) -> bytes:
-        return self.received[self._taken :]
+        return bytes(self.received[self.taken :])
 
-    def _frame(self, what: str) -> Tuple[int, int, bytes]:
-        kind, channel, size = struct.unpack(">BHL", self._take(7, what))
-        payload = self._take(size + 1, what)
+    def frame(self, what: str) -> Tuple[int, int, bytes]:
+        """In a step of do(): the frame that the client sends next: its type, channel and payload."""
+        kind, channel, size = struct.unpack(">BHL", self.take(7, what))
+        payload = self.take(size + 1, what)
         assert payload[-1:] == b"\xce", "%s: a frame without an end octet: %r" % (what, payload[-20:])
         return kind, channel, payload[:-1]
 
     def _expect_bytes(self, data: bytes) -> None:
-        got = self._take(len(data), "%r" % data[:200])
+        got = self.take(len(data), "%r" % data[:200])
         assert got == data, "bytes differ\n  expected: %s\n  got:      %s" % (data.hex(), got.hex())
 
     def _expect(self, name: str, args: Tuple[Any, ...], channel: int) -> None:
-        kind, number, payload = self._frame(name)
+        kind, number, payload = self.frame(name)
         assert kind == 1, "%s was expected; a frame of type %d came: %r" % (name, kind, payload[:200])
-        got = self.dialect.by_key.get(int.from_bytes(payload[:4], "big"))
-        assert got is not None, "%s was expected; an unknown method came: %r" % (name, payload)
-        values = got.decode(payload, 4, len(payload), Reading(utc_time))
-        assert (number, got.name) == (channel, name), "%s on channel %d was expected; %s%r on channel %d came" % (
-            (name, channel, got.name, values, number)
+        got, values = self.dialect.read_method(payload)
+        assert (number, got) == (channel, name), "%s on channel %d was expected; %s%r on channel %d came" % (
+            (name, channel, got, values, number)
         )
         assert not args or values == args, "%s%r was expected; %r came" % (name, args, values)
 
     def _expect_content(self, name: str, args: Tuple[Any, ...], channel: int, message: Content) -> None:
         self._expect(name, args, channel)
-        kind, number, payload = self._frame("a content header")
+        kind, number, payload = self.frame("a content header")
         assert (kind, number, payload[:4]) == (2, channel, b"\0\x3c\0\0"), "no content header: %r" % payload
         (size,) = struct.unpack_from(">Q", payload, 4)
-        properties = BASIC.decode(payload, 12, len(payload), Reading(utc_time))
+        properties = read_properties(payload)
         pieces: List[bytes] = []
         while sum(map(len, pieces)) < size:
-            kind, number, piece = self._frame("a body")
+            kind, number, piece = self.frame("a body")
             assert (kind, number) == (3, channel), "a frame of type %d on channel %d in a body" % (kind, number)
             pieces.append(piece)
         assert (properties, b"".join(pieces)) == message
 
+    def says(self, data: bytes) -> None:
+        """In a step of do(): send bytes now."""
+        self._connected().sendall(data)
+
+    def hears(self, seconds: float) -> bool:
+        """In a step of do(): does the client say something within so many seconds?"""
+        return bool(select.select([self._connected()], [], [], seconds)[0])
+
+    def payload(self) -> bytes:
+        """In a step of do(): the payload of the frame that the client sends next."""
+        return self.frame("a frame")[2]
+
+    def bodies(self, count: int) -> List[bytes]:
+        """In a step of do(): the bodies of so many contents that the client sends next, whatever else they are."""
+        found: List[bytes] = []
+        while len(found) < count:
+            kind, _, payload = self.frame("a message")
+            if kind == 2:
+                body, (size,) = bytearray(), struct.unpack_from(">Q", payload, 4)
+                while len(body) < size:
+                    kind, _, piece = self.frame("a body")
+                    assert kind == 3, "a frame of type %d in a body" % kind
+                    body += piece
+                found.append(bytes(body))
+        return found
+
     def _expect_end(self) -> None:
         try:
-            while self._read():
+            while self.read():
                 pass
         except socket.timeout:
             raise AssertionError("the client has not closed its socket; it said %r" % self._rest()) from None
@@ -316,7 +340,7 @@ class Peer:
         self._close()
 
     def _drain(self) -> None:
-        while self._read():
+        while self.read():
             pass
         self._close()
 

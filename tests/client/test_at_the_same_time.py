@@ -6,21 +6,19 @@ import logging
 import sys
 import threading
 import time
-from typing import Any, Iterator, List
+from typing import Any, Dict, Iterator, List
 
 import pytest
 
 import amqplib.client_0_8 as amqp
 import amqplib.client_0_9_1 as amqp91
+from tests.rest import await_rest
 
 from .answering import AnsweringPeer
+from .ends import give_up
+from .full import await_full
 from .peer import PATIENCE, Peer, content
-from .test_threads import Threads
-
-
-@pytest.fixture
-def threads() -> Threads:
-    return Threads()
+from .threads import Threads
 
 
 @pytest.fixture
@@ -39,11 +37,19 @@ def test_two_threads_close_at_the_same_time(
     """The second one has nothing to do, and waits until the first one is done."""
     name, number = ("connection", 0) if whole else ("channel", 1)
     peer.expect(name + ".close", channel=number)
+    done: List[int] = []
+
+    def close() -> None:
+        (conn if whole else ch).close()
+        done.append(1)
+
     for _ in range(2):
-        threads.start((conn if whole else ch).close)
-    peer.do(lambda: time.sleep(0.3))
+        threads.start(close)
+    peer.wait()
+    await_rest()
+    assert done == []
     peer.send(name + ".close_ok", channel=number)
-    assert threads.outcomes() == [None, None]
+    assert threads.outcomes(0.5) == [None, None]
     if whole:
         peer.expect_end()
 
@@ -73,25 +79,35 @@ def test_statistics_while_channels_come_and_go(
 
 
 def test_what_came_for_a_channel_that_another_thread_has_closed(
-    peer: Peer, conn: amqp.Connection, ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch
+    peer: Peer, conn: amqp.Connection, ch: amqp.Channel
 ) -> None:
     """It is not for the next channel of the same number, which may have a consumer of the same name."""
     got: List[Any] = []
-    wait_for = conn._link.wait_for
 
-    def overtaken(*args: Any, **options: Any) -> Any:
-        found = wait_for(*args, **options)
-        monkeypatch.undo()
-        peer.answer("channel.close", "channel.close_ok")
-        ch.close()
-        peer.open_channel()
-        conn.channel(1).callbacks["tag"] = got.append
-        return found
+    class Overtaken(Dict[int, Any]):
+        """What drain_events() looks up the channel in, once it has the delivery."""
 
-    monkeypatch.setattr(conn._link, "wait_for", overtaken)
+        late = False
+
+        def get(self, number: int, default: Any = None) -> Any:
+            if not self.late:
+                self.late = True
+                peer.answer("channel.close", "channel.close_ok")
+                ch.close()
+                peer.open_channel()
+                conn.channel(1).callbacks["tag"] = got.append
+            return super().get(number, default)
+
+    assert conn.channels is not None
+    channels = Overtaken(conn.channels)
+    conn.channels = channels
     peer.send_content("basic.deliver", "tag", 1, False, "", "")
     conn.drain_events(timeout=PATIENCE)
+    assert channels.late
     assert got == []
+    peer.send_content("basic.deliver", "tag", 2, False, "", "")
+    conn.drain_events(timeout=PATIENCE)
+    assert [msg.delivery_tag for msg in got] == [2]
 
 
 def test_a_logging_handler_that_publishes(
@@ -101,32 +117,33 @@ def test_a_logging_handler_that_publishes(
     newer_peer.open_channel(2)
     log = newer_conn.channel()
 
+    logged: List[str] = []
+
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
+            logged.append(record.getMessage())
             log.basic_publish(amqp91.Message(record.getMessage()))
 
-    handler, link = Handler(), newer_conn._link
+    handler = Handler(logging.WARNING)
     logging.getLogger("amqplib").addHandler(handler)
     try:
         with handler.lock:  # type: ignore[union-attr]  # as if it were about to publish something else
             threads.start(newer.basic_publish, amqp91.Message(b"x" * 20_000_000))
-            end = time.monotonic() + PATIENCE
-            while link._stall is None:
-                assert time.monotonic() < end
-                time.sleep(0.01)
-            before = link.receiver.contents
+            await_full(newer_conn)
+            before = newer_conn.stats().messages_in
             delivery = content(
                 "basic.deliver", "tag", 1, False, "", "", message=({"application_headers": {"a": b""}}, b"")
             )
             newer_peer.send_bytes(delivery.replace(b"\x01ax", b"\x01a?"))
-            while link.receiver.contents == before:
+            end = time.monotonic() + PATIENCE
+            while newer_conn.stats().messages_in == before:
                 assert time.monotonic() < end
                 time.sleep(0.01)
             newer_peer.drain()
             threads.results()
-        assert link.remarks
         newer_conn.drain_events(timeout=PATIENCE)
-        assert not link.remarks
+        (text,) = logged
+        assert "could not be read and is left as it came" in text
     finally:
         logging.getLogger("amqplib").removeHandler(handler)
-        newer_conn._end("the test is over")
+        give_up(newer_conn)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import List
+from typing import Iterator, List
 
 import pytest
 
 import amqplib.client_0_8 as amqp
-from amqplib.client.transport import Wait
+import amqplib.client_0_9_1 as amqp91
+from amqplib.broker import Broker
+from amqplib.client.net.transport import Data
+from tests.rest import await_rest
 
+from .full import await_full
 from .peer import PATIENCE, Peer, content, method
+from .threads import Threads
 
 
 def published(number: int) -> bytes:
@@ -25,17 +30,26 @@ def publish(ch: amqp.Channel, *numbers: int) -> None:
 
 
 @pytest.fixture
-def writes(ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch) -> List[bytes]:
+def writes(conn: amqp.Connection, ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch) -> List[bytes]:
     """What goes to the network from now on, write by write."""
     seen: List[bytes] = []
-    transport = ch._link.transport
-    write = transport.write
+    transport = conn.transport
+    assert transport is not None
+    send = transport.send
 
-    def record(data: bytes, wait: Wait) -> int:
-        seen.append(data)
-        return write(data, wait)
+    left = 0
 
-    monkeypatch.setattr(transport, "write", record)
+    def record(data: Data) -> int:
+        nonlocal left
+        frames = b"".join((data,) if isinstance(data, (bytes, memoryview)) else data)
+        if not left:  # else it is the rest of what the system has not taken at once
+            seen.append(frames)
+            left = len(frames)
+        sent = send(data)
+        left -= sent
+        return sent
+
+    monkeypatch.setattr(transport, "send", record)
     return seen
 
 
@@ -143,15 +157,60 @@ def test_what_cannot_be_sent_leaves_the_others(peer: Peer, ch: amqp.Channel) -> 
         publish(ch, 2)
 
 
-def test_a_channel_that_is_closed_meanwhile(peer: Peer, ch: amqp.Channel) -> None:
-    """What has not left never will, and the end of the block says so."""
+def test_a_channel_that_is_closed_inside(peer: Peer, ch: amqp.Channel) -> None:
+    """What was gathered before goes first; then nothing can be gathered any more."""
+    peer.expect_bytes(published(1))
     peer.answer("channel.close", "channel.close_ok")
-    with pytest.raises(amqp.ChannelClosedError), ch.batch():  # noqa: PT012
+    with ch.batch():
+        publish(ch, 1)
         ch.close()
         with pytest.raises(amqp.ChannelClosedError):
-            publish(ch, 1)
-        assert ch._gathered is not None
-        ch._gathered.append(published(2))  # as another thread may have, just before
+            publish(ch, 2)
+
+
+def await_event(event: threading.Event) -> None:
+    assert event.wait(PATIENCE)
+
+
+def test_a_channel_that_another_thread_is_closing(peer: Peer, ch: amqp.Channel, threads: Threads) -> None:
+    """Likewise, and publishing says so at once: before the peer has answered, and before the block ends."""
+    answer = threading.Event()
+    peer.expect_bytes(published(1))
+    peer.expect("channel.close")
+    peer.do(lambda: await_event(answer))
+    peer.send("channel.close_ok")
+    with ch.batch():
+        publish(ch, 1)
+        threads.start(ch.close)
+        await_rest()
+        for _ in range(2):
+            with pytest.raises(amqp.ChannelClosedError, match="another thread is closing it"):
+                publish(ch, 2)
+        answer.set()
+    threads.results()
+    with pytest.raises(amqp.ChannelClosedError):
+        publish(ch, 3)
+
+
+def test_a_channel_that_the_peer_closes_meanwhile(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> None:
+    """What has not left never will, and the end of the block says so."""
+    peer.open_channel(2)
+    other = conn.channel()
+    got: List[amqp.Message] = []
+    other.callbacks["tag"] = got.append
+    threads = Threads()
+    threads.start(lambda: other.wait(timeout=PATIENCE))
+    await_rest()
+    with pytest.raises(amqp.AMQPChannelException, match="404") as caught, ch.batch():  # noqa: PT012
+        publish(ch, 1)
+        peer.send("channel.close", 404, "gone", 60, 40)
+        peer.expect("channel.close_ok")
+        peer.send_content("basic.deliver", "tag", 1, False, "", "", channel=2)
+        threads.results()
+    assert caught.value.amqp_reply_text == "gone"
+    with pytest.raises(amqp.ChannelClosedError):
+        publish(ch, 2)
+    assert len(got) == 1
 
 
 def test_threads_on_one_channel(peer: Peer, ch: amqp.Channel) -> None:
@@ -173,12 +232,14 @@ def test_threads_on_one_channel(peer: Peer, ch: amqp.Channel) -> None:
 
 def check_all(peer: Peer, frames: List[bytes]) -> None:
     """The frames have come, in any order, each of them whole."""
-    data = peer._take(sum(map(len, frames)), "500 publishes")
+    data = peer.take(sum(map(len, frames)), "500 publishes")
     size = len(frames[0])
     assert sorted(data[i : i + size] for i in range(0, len(data), size)) == sorted(frames)
 
 
-def test_deadlines_hold_while_another_threads_batch_is_not_taken(peer: Peer, conn: amqp.Connection) -> None:
+def test_deadlines_hold_while_another_threads_batch_is_not_taken(
+    peer: Peer, conn: amqp.Connection, threads: Threads
+) -> None:
     """Of what calls send before they wait, too."""
     for number in (1, 2):
         peer.open_channel(number)
@@ -193,20 +254,83 @@ def test_deadlines_hold_while_another_threads_batch_is_not_taken(peer: Peer, con
         except amqp.ConnectionLostError as exc:
             ended.append(exc.with_traceback(None))
 
-    threads = [threading.Thread(target=publish_for_ever, daemon=True) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    end = time.monotonic() + PATIENCE
-    while conn._link._stall is None:
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    time.sleep(0.1)  # so that the other one publishes as well
+    for _ in range(2):
+        threads.start(publish_for_ever)
+    await_full(conn)
     begun = time.monotonic()
     for call in (conn.drain_events, two.wait, conn.close):
         with pytest.raises(amqp.AMQPTimeoutError):
             call(timeout=0.2)
     assert time.monotonic() - begun < PATIENCE
-    for thread in threads:
-        thread.join(PATIENCE)
+    threads.results()
     assert len(ended) == 2
     peer.drain()
+
+
+# --- what the server says meanwhile: a program that only publishes in batches hears it, too
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    with Broker() as broker:
+        yield broker
+
+
+def in_batches(ch: amqp.Channel, exchange: str, body: bytes) -> None:
+    """Until that raises."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        with ch.batch():
+            ch.basic_publish(amqp.Message(body), exchange)
+
+
+BODIES = pytest.mark.parametrize("body", [b"x", b"x" * 100_000], ids=["small", "large"])
+
+
+@BODIES
+def test_the_end_of_the_channel_is_heard(broker: Broker, body: bytes) -> None:
+    with amqp.Connection(broker.address) as conn, pytest.raises(amqp.AMQPChannelException, match=r"404 .*nowhere"):
+        in_batches(conn.channel(), "nowhere", body)
+
+
+@BODIES
+def test_the_end_of_the_connection_is_heard(broker: Broker, body: bytes) -> None:
+    ch = amqp.Connection(broker.address).channel()
+    broker.faults.close_connections("bye")
+    with pytest.raises(amqp.AMQPConnectionException, match=r"320 .*bye"):
+        in_batches(ch, "amq.fanout", body)
+
+
+def test_one_batch_that_goes_on_and_on_hears_it(broker: Broker) -> None:
+    """Each time that some of it leaves."""
+
+    def publish(ch: amqp.Channel) -> None:
+        until = time.monotonic() + PATIENCE
+        with ch.batch():
+            while time.monotonic() < until:
+                ch.basic_publish(amqp.Message(b"x" * 10_000), "nowhere")
+
+    with amqp.Connection(broker.address) as conn, pytest.raises(amqp.AMQPChannelException, match=r"404 .*nowhere"):
+        publish(conn.channel())
+
+
+def test_a_batch_leaves_though_a_function_of_the_program_raises(newer_peer: Peer, newer: amqp91.Channel) -> None:
+    """One that is called for what the server has said."""
+    conn = newer.connection
+    assert conn is not None
+
+    def on_unblocked() -> None:
+        raise KeyError("mine")
+
+    conn.on_unblocked = on_unblocked
+    newer_peer.send_bytes(
+        method("connection.blocked", "low", channel=0, dialect=newer_peer.dialect)
+        + method("connection.unblocked", channel=0, dialect=newer_peer.dialect)
+    )
+    newer_peer.wait()
+    newer_peer.expect_content("basic.publish", 0, "", "q", False, False, message=({}, b"1"))
+    time.sleep(0.06)  # a program that only sends looks every 50 ms
+    with pytest.raises(KeyError, match="mine"), newer.batch():
+        newer.basic_publish(amqp91.Message(b"1"), routing_key="q")
+    newer_peer.wait()
+    assert newer.is_open

@@ -8,8 +8,16 @@ from typing import Any, List
 import pytest
 
 import amqplib.client_0_9_1 as amqp
+from amqplib.client.timeouts import Timeouts
+from tests.rest import await_rest
+from tests.waits import waits
 
-from .peer import PATIENCE, Peer
+from .ends import give_up
+from .frozen import AMQP_0_9_1
+from .peer import PATIENCE, Peer, method
+
+BLOCKED = method("connection.blocked", "low on memory", channel=0, dialect=AMQP_0_9_1)
+UNBLOCKED = method("connection.unblocked", channel=0, dialect=AMQP_0_9_1)
 
 MESSAGE = ({"content_encoding": "UTF-8"}, b"x")
 
@@ -52,11 +60,10 @@ def test_publishing_raises_at_once(newer_peer: Peer) -> None:
 def test_publishing_waits_for_a_time(newer_peer: Peer) -> None:
     conn = connect(newer_peer, blocked_timeout=0.2)
     ch = open_channel(newer_peer, conn)
+    began = time.monotonic()
     block(newer_peer, conn)
-    begun = time.monotonic()
-    with pytest.raises(amqp.AMQPTimeoutError):
+    with waits(0.18, 0.21, began), pytest.raises(amqp.AMQPTimeoutError):
         ch.basic_publish(amqp.Message("x"))
-    assert time.monotonic() - begun < PATIENCE
     part(newer_peer, conn)
 
 
@@ -64,7 +71,7 @@ def test_publishing_goes_on_when_it_may(newer_peer: Peer) -> None:
     conn = connect(newer_peer, blocked_timeout=PATIENCE)
     ch = open_channel(newer_peer, conn)
     block(newer_peer, conn)
-    newer_peer.do(lambda: time.sleep(0.1))
+    newer_peer.do(await_rest)
     newer_peer.send("connection.unblocked", channel=0)
     newer_peer.expect_content("basic.publish", message=MESSAGE)
     ch.basic_publish(amqp.Message("x"))
@@ -89,7 +96,7 @@ def test_a_program_that_only_publishes_notices(newer_peer: Peer, told: List[str]
     with pytest.raises(amqp.ConnectionBlockedError, match="low on disk"):
         publish_until(ch)
     assert told == ["low on disk"]
-    conn._end("enough")
+    give_up(conn)
 
 
 @pytest.mark.parametrize("confirmed", [False, True])
@@ -111,6 +118,7 @@ def test_what_is_told_may_use_the_connection(newer_peer: Peer, confirmed: bool) 
     newer_peer.send("connection.blocked", "low on memory", channel=0)
     newer_peer.answer("queue.purge", "queue.purge_ok", 1)
     conn.wait(timeout=PATIENCE)
+    newer_peer.do(await_rest)  # the publish waits, and is not about to begin
     newer_peer.send("connection.unblocked", channel=0)
     newer_peer.expect_content("basic.publish", message=MESSAGE)
     newer_peer.answer("queue.purge", "queue.purge_ok", 2)
@@ -128,6 +136,7 @@ def test_no_confirm_because_of_a_block(newer_peer: Peer) -> None:
     newer_peer.expect_content("basic.publish", message=MESSAGE)
     newer_peer.send("connection.blocked", "low on memory", channel=0)
     ch.basic_publish(amqp.Message("x"))
+    newer_peer.wait()
     with pytest.raises(amqp.ConfirmTimeoutError, match=r"1 not confirmed yet; the broker has blocked .* low on memory"):
         ch.wait_for_confirms(timeout=0.2)
     part(newer_peer, conn)
@@ -163,29 +172,32 @@ def test_what_is_told_raises(newer_peer: Peer) -> None:
     part(newer_peer, conn)
 
 
-def test_an_answer_is_waited_for_longer(newer_peer: Peer) -> None:
+def test_an_answer_is_waited_for_longer(newer_peer: Peer, timeouts: List[Timeouts]) -> None:
     """The broker does not answer while it blocks; that time does not count as its fault."""
-    conn = connect(newer_peer, reply_timeout=0.3, blocked_timeout=PATIENCE)
+    conn = connect(newer_peer, blocked_timeout=PATIENCE)
     ch = open_channel(newer_peer, conn)
     block(newer_peer, conn)
+    timeouts[-1].reply_timeout = 0.3
     newer_peer.expect("queue.purge")
     newer_peer.do(lambda: time.sleep(0.8))
-    newer_peer.send("connection.unblocked", channel=0)
-    newer_peer.send("queue.purge_ok", 1)
+    newer_peer.send_bytes(UNBLOCKED + method("queue.purge_ok", 1, dialect=AMQP_0_9_1))
     assert ch.queue_purge("q") == 1
+    timeouts[-1].reply_timeout = None
     part(newer_peer, conn)
 
 
-def test_but_not_for_ever(newer_peer: Peer) -> None:
-    conn = connect(newer_peer, reply_timeout=0.1, blocked_timeout=0.3)
+def test_but_not_for_ever(newer_peer: Peer, timeouts: List[Timeouts]) -> None:
+    conn = connect(newer_peer, blocked_timeout=0.3)
     ch = open_channel(newer_peer, conn)
     block(newer_peer, conn)
+    timeouts[-1].reply_timeout = 0.1
     newer_peer.expect("queue.purge")
     newer_peer.expect("channel.close")
     begun = time.monotonic()
     with pytest.raises(amqp.AMQPTimeoutError, match=r"no Channel\.queue_purge_ok .* the broker has blocked"):
         ch.queue_purge("q")
     assert time.monotonic() - begun >= 0.35
+    timeouts[-1].reply_timeout = None
     part(newer_peer, conn)
 
 
@@ -195,10 +207,8 @@ def test_a_timeout_of_the_callers_own_holds(newer_peer: Peer) -> None:
     block(newer_peer, conn)
     newer_peer.expect("connection.close", channel=0)
     newer_peer.expect_end()
-    begun = time.monotonic()
-    with pytest.raises(amqp.AMQPTimeoutError, match="the broker has blocked the connection"):
+    with waits(0.18, 0.21), pytest.raises(amqp.AMQPTimeoutError, match="the broker has blocked the connection"):
         conn.close(timeout=0.2)
-    assert time.monotonic() - begun < PATIENCE
     assert conn.transport is None
 
 
@@ -209,25 +219,25 @@ def test_a_publish_with_a_timeout_of_its_own(newer_peer: Peer) -> None:
     newer_peer.answer("confirm.select", "confirm.select_ok")
     ch.confirm_select()
     block(newer_peer, conn)
-    begun = time.monotonic()
-    with pytest.raises(amqp.ConnectionBlockedError):
+    with waits(0.18, 0.21), pytest.raises(amqp.ConnectionBlockedError):
         ch.basic_publish_confirm(amqp.Message("x"), timeout=0.2)
-    assert time.monotonic() - begun < PATIENCE
     assert not ch.unconfirmed
     part(newer_peer, conn)
 
 
-def test_several_blocks_in_the_time_of_one_call(newer_peer: Peer) -> None:
+def test_several_blocks_in_the_time_of_one_call(newer_peer: Peer, timeouts: List[Timeouts]) -> None:
     """None of them counts as the broker's fault."""
-    conn = connect(newer_peer, reply_timeout=1.0, blocked_timeout=PATIENCE)
+    conn = connect(newer_peer, blocked_timeout=PATIENCE)
     ch = open_channel(newer_peer, conn)
+    block(newer_peer, conn)
+    timeouts[-1].reply_timeout = 0.5
     newer_peer.expect("queue.purge")
     for _ in range(3):
-        newer_peer.send("connection.blocked", "low on memory", channel=0)
-        newer_peer.do(lambda: time.sleep(0.7))
-        newer_peer.send("connection.unblocked", channel=0)
-    newer_peer.send("queue.purge_ok", 1)
+        newer_peer.do(lambda: time.sleep(0.3))
+        newer_peer.send_bytes(UNBLOCKED + BLOCKED)
+    newer_peer.send_bytes(UNBLOCKED + method("queue.purge_ok", 1, dialect=AMQP_0_9_1))
     assert ch.queue_purge("q") == 1
+    timeouts[-1].reply_timeout = None
     part(newer_peer, conn)
 
 

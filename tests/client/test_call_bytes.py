@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 import pytest
 
 import amqplib.client_0_8 as amqp
-from tests.wire.helpers import frame, octets
+from tests.octets import frame, octets
 
 from .peer import Peer
 

@@ -52,7 +52,7 @@ def call_and_fail(ch: amqp.Channel, call: Callable[[amqp.Channel], Any]) -> None
     """The call raises what the server said."""
     with pytest.raises(amqp.AMQPChannelException) as caught:
         call(ch)
-    assert type(caught.value) is amqp.AMQPChannelException
+    assert type(caught.value) is amqp.NotFound
     assert caught.value.args == RAISED
     assert "channel 1" in str(caught.value)
     assert "404 NOT_FOUND" in str(caught.value)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import Any, List, Optional, Tuple
 
 import pytest
 
 import amqplib.client_0_9_1 as amqp
 from amqplib.client.message import GenericContent
-from amqplib.wire.spec import AMQP_0_9_1
+from amqplib.protocol.confirms import Confirms
+from tests.rest import await_rest
 
+from .frozen import AMQP_0_9_1
 from .peer import PATIENCE, Peer, content, method
 from .test_confirmed_publishing import expect_publish, select
 
@@ -71,7 +71,7 @@ def test_what_a_function_publishes_is_waited_for(newer_peer: Peer, newer: amqp.C
     expect_publish(newer_peer, "q", b"x")
     newer_peer.send("basic.nack", 1, False, False)
     expect_publish(newer_peer, "q", b"x")
-    newer_peer.do(lambda: time.sleep(0.1))
+    newer_peer.do(await_rest)
     newer_peer.send("basic.ack", 2, False)
     newer.basic_publish(amqp.Message(b"x"), routing_key="q")
     with pytest.raises(amqp.UnconfirmedError) as caught:
@@ -80,23 +80,21 @@ def test_what_a_function_publishes_is_waited_for(newer_peer: Peer, newer: amqp.C
     newer.wait_for_confirms(timeout=PATIENCE)
 
 
-def test_what_another_thread_publishes_after_the_wait(newer_peer: Peer, newer: amqp.Channel) -> None:
+def test_what_is_published_after_the_wait(
+    newer_peer: Peer, newer: amqp.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody has waited for that, so it is no failure."""
     select(newer_peer, newer)
-    books = newer._confirms
-    assert books
-    collect = books.collect
+    collect = Confirms.collect
 
-    def late(told: Any) -> Any:
+    def late(books: Confirms, told: Any) -> Any:
+        monkeypatch.undo()
         expect_publish(newer_peer, "q", b"late")
-        thread = threading.Thread(target=newer.basic_publish, args=(amqp.Message(b"late"), "", "q"))
-        thread.start()
-        thread.join(PATIENCE)
-        return collect(told)
+        newer.basic_publish(amqp.Message(b"late"), routing_key="q")  # in this thread: another would wait for the books
+        return collect(books, told)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(books, "collect", late)
-        newer.wait_for_confirms(timeout=PATIENCE)
+    monkeypatch.setattr(Confirms, "collect", late)
+    newer.wait_for_confirms(timeout=PATIENCE)
     assert list(newer.unconfirmed) == [1]
 
 
@@ -118,6 +116,8 @@ def test_acks_among_many_deliveries(newer_peer: Peer, newer: amqp.Channel) -> No
     """Their functions are found at once, and the deliveries stay in their order."""
     acked: List[int] = []
     select(newer_peer, newer, on_ack=lambda tag, msg: acked.append(tag))
+    got: List[Any] = []
+    newer.callbacks["t"] = lambda msg: got.append(msg.body)
     many = 2000
     deliveries = [
         content("basic.deliver", "t", n, False, "", "q", message=({}, b"%d" % n), dialect=AMQP_0_9_1)
@@ -131,8 +131,6 @@ def test_acks_among_many_deliveries(newer_peer: Peer, newer: amqp.Channel) -> No
     newer.wait_for_confirms(timeout=PATIENCE)
     assert acked == list(range(1, many + 1))
     assert newer.pending() == many
-    got: List[bytes] = []
-    newer.callbacks["t"] = lambda msg: got.append(msg.body)
     while newer.pending():
         newer.wait(timeout=0)
     assert got == [b"%d" % n for n in range(many)]

@@ -9,7 +9,7 @@ import pytest
 
 import amqplib.client_0_8 as amqp
 import amqplib.client_0_9_1 as amqp91
-from tests.wire.helpers import frame, octets
+from tests.octets import frame, octets
 
 from .peer import Peer, content, method
 
@@ -235,7 +235,8 @@ BREACHES = {
     "a channel nobody opened": (method("tx.select_ok", channel=9), 504),
     "a body without a method": (frame(3, 1, b"x"), 505),
     "arguments cut short": (frame(1, 1, octets("003C 0015 05 'ab'")), 502),
-    "a frame over frame_max": (b"\x01\0\x01\x00\x02\x00\x00" + b"x" * 100, 501),
+    "a body frame over frame_max": (b"\x03\0\x01\x00\x02\x00\x01" + b"x" * 100, 501),
+    "a method frame over header_max": (b"\x01\0\x01\x00\x10\x00\x01" + b"x" * 100, 501),
 }
 
 
@@ -315,7 +316,7 @@ def test_a_broken_method_is_named_by_its_ids_on_the_wire(
     """Programs know these methods by other ids, (10, -60) and (10, 60), and the broker does not."""
     seen: List[bytes] = []
     newer_peer.send_bytes(frame(1, 0, bytes((0, 10, 0, method_id))))
-    newer_peer.do(lambda: seen.append(newer_peer._frame("connection.close")[2]))
+    newer_peer.do(lambda: seen.append(newer_peer.frame("connection.close")[2]))
     newer_peer.expect_end()
     with pytest.raises(amqp91.ConnectionLostError, match=name) as caught:
         newer_conn.drain_events(timeout=10)

@@ -9,7 +9,7 @@ from typing import Any, Dict, List
 import pytest
 
 import amqplib.client_0_8 as amqp
-from tests.wire.helpers import frame, octets
+from tests.octets import frame, octets
 
 from .peer import Content, Peer, content, method
 
@@ -165,7 +165,7 @@ def test_wait_inside_a_callback(peer: Peer, ch: amqp.Channel) -> None:
 
 @pytest.mark.parametrize("nowait", [False, True])
 def test_cancel_inside_a_callback(peer: Peer, ch: amqp.Channel, nowait: bool) -> None:
-    """What was sent before the server knew of it is dropped."""
+    """What was sent before the server knew of it goes back."""
     seen: List[int] = []
 
     def callback(msg: amqp.Message) -> None:
@@ -181,10 +181,13 @@ def test_cancel_inside_a_callback(peer: Peer, ch: amqp.Channel, nowait: bool) ->
         peer.send_bytes(delivery(2) + method("basic.cancel_ok", "tag"))
     else:
         peer.send_bytes(delivery(2))
+    peer.expect("basic.reject", 2, True)
     while ch.callbacks:
         ch.wait()
-    ch.wait()
+    if nowait:
+        ch.wait()
     assert seen == [1]
+    assert ch.pending() == 0
 
 
 def test_closing_inside_a_callback(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> None:

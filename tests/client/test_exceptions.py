@@ -70,6 +70,13 @@ MADE = [
     amqp.ChannelClosedError(0, "text", (0, 0), "here"),
     amqp.AMQPTimeoutError("text"),
     amqp.UnconfirmedError({}, {1: amqp.Message("x")}, {}, "here", "the end"),
+    amqp.UnconfirmedChannelError({}, {}, {}, "here", "404 text", end=exceptions.End(404, "text", (60, 40))),
+    amqp.UnconfirmedClosedError({}, {}, {}, "here", "text", end=exceptions.End(0, "text")),
+    amqp.UnconfirmedConnectionError({}, {}, {}, "here", "320 text", end=exceptions.End(320, "text")),
+    amqp.UnconfirmedLostError({}, {}, {}, "here", "text", end=exceptions.End(0, "text", (0, 0), errno.EPIPE)),
+    amqp.UnconfirmedTLSError(
+        {}, {}, {1: amqp.Message("x")}, "here", "t", end=exceptions.End(0, "t", (0, 0), errno.EPROTO)
+    ),
     amqp.ConfirmTimeoutError({}, {}, {1: amqp.Message("x")}, "here", "", "; for this reason"),
 ]
 

@@ -6,6 +6,7 @@ Children report through a pipe, and end by os._exit() unless how they end is wha
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import os
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 import amqplib.client_0_8 as amqp
 
 from .peer import PATIENCE, Peer, content
-from .test_threads import Threads, waiting
+from .threads import Threads, waiting
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here"),
@@ -34,6 +35,7 @@ def in_child(function: Callable[[], None]) -> str:
     child = os.fork()
     if not child:
         said = ""
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)  # it says where it hangs, and does not hang for ever
         try:
             function()
         except BaseException:
@@ -43,7 +45,7 @@ def in_child(function: Callable[[], None]) -> str:
     os.close(writing)
     with os.fdopen(reading) as pipe:
         said = pipe.read()
-    os.waitpid(child, 0)
+    assert os.waitpid(child, 0)[1] == 0, "the child did not come to its end"
     return said
 
 
@@ -111,19 +113,39 @@ def test_the_childs_descriptor_is_closed(conn: amqp.Connection) -> None:
     assert in_child(look) == ""
 
 
-def test_whatever_other_threads_are_in_the_middle_of(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> None:
+def test_whatever_other_threads_are_in_the_middle_of(
+    peer: Peer, conn: amqp.Connection, ch: amqp.Channel, threads: Threads
+) -> None:
     """Their locks are held for ever in the child."""
-    link = conn._link
-    locked, done = threading.Event(), threading.Event()
+    sending, receiving, taking, done = (threading.Event() for _ in range(4))
+    transport = conn.transport
+    assert transport is not None
+    send, receive = transport.send, transport.receive
+
+    def send_late(data: Any) -> int:
+        sending.set()
+        done.wait(PATIENCE)
+        return send(data)
+
+    def receive_late() -> bytes:
+        receiving.set()
+        done.wait(PATIENCE)
+        return receive()
 
     def hold() -> None:
-        with ch._calling, ch._publishing, ch._flushing, link._writing, link._state, ch.returned_messages.mutex:
-            locked.set()
+        with ch.returned_messages.mutex, ch.alerts.mutex:
+            taking.set()
             done.wait(PATIENCE)
 
-    thread = threading.Thread(target=hold)
-    thread.start()
-    assert locked.wait(PATIENCE)
+    transport.receive = receive_late  # type: ignore[method-assign]
+    threads.start(ch.wait)
+    peer.send_content("basic.deliver", "tag", 1, False, "", "")
+    assert receiving.wait(PATIENCE)
+    transport.send = send_late  # type: ignore[method-assign]
+    threads.start(ch.basic_publish, amqp.Message(b"y"))
+    assert sending.wait(PATIENCE)
+    threads.start(hold)
+    assert taking.wait(PATIENCE)
 
     def use() -> None:
         assert ch.returned_messages.empty()
@@ -136,7 +158,8 @@ def test_whatever_other_threads_are_in_the_middle_of(peer: Peer, conn: amqp.Conn
         assert in_child(use) == ""
     finally:
         done.set()
-        thread.join(PATIENCE)
+    assert threads.results() == [None] * 3
+    peer.expect_content("basic.publish", message=({}, b"y"))
     still_works(peer, ch)
 
 
@@ -165,7 +188,7 @@ EXITING = """
 import os, sys
 import amqplib.client_0_8 as amqp
 
-conn = amqp.Connection(sys.argv[1], heartbeat=1)
+conn = amqp.Connection(sys.argv[1], heartbeat=600)
 ch = conn.channel()
 child = os.fork()
 if not child:
@@ -184,7 +207,7 @@ def test_the_exit_of_a_child(peer: Peer) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", EXITING, peer.address],
         capture_output=True,
-        timeout=6 * PATIENCE,
+        timeout=3 * PATIENCE,
         check=False,
     )
     assert (done.stdout, done.stderr) == (b"7\n", b"")
@@ -201,3 +224,28 @@ def test_a_connection_of_the_childs_own(peer: Peer, conn: amqp.Connection, ch: a
         assert in_child(connect) == ""
         other.wait()
     still_works(peer, ch)
+
+
+FORKING_LATER = """
+import os, sys
+import amqplib.client_0_8 as amqp
+
+amqp.Connection(sys.argv[1], heartbeat=60).close()
+child = os.fork()
+if not child:
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+def test_a_fork_after_the_last_connection(peer: Peer) -> None:
+    """No thread of ours is left: Python 3.12 and later warn of a fork beside one."""
+    peer.welcome(heartbeat=60)
+    peer.part()
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning", "-c", FORKING_LATER, peer.address],
+        capture_output=True,
+        timeout=6 * PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

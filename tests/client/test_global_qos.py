@@ -7,7 +7,7 @@ from typing import Any, Dict
 import pytest
 
 import amqplib.client_0_8 as amqp
-from amqplib.client import advice
+from amqplib.client.connect import hints as advice
 
 from .peer import Peer
 
@@ -31,8 +31,13 @@ def test_who_ignores_it(properties: Dict[str, Any], told: bool) -> None:
 
 
 @pytest.mark.parametrize("a_global", [True, False])
-def test_a_warning_is_logged(peer: Peer, ch: amqp.Channel, a_global: bool, caplog: pytest.LogCaptureFixture) -> None:
-    ch._link.server_properties.update(product="RabbitMQ", version="4.3.6")
+def test_a_warning_is_logged(peer: Peer, a_global: bool, caplog: pytest.LogCaptureFixture) -> None:
+    peer.greet({"product": "RabbitMQ", "version": "4.3.6"})
+    peer.let_in()
+    peer.open_host()
+    peer.open_channel()
     peer.answer("basic.qos", "basic.qos_ok")
-    ch.basic_qos(0, 10, a_global)
+    peer.part()
+    with amqp.Connection(peer.address) as conn:
+        conn.channel().basic_qos(0, 10, a_global)
     assert ("a_global=False" in caplog.text) is a_global

@@ -9,7 +9,7 @@ import pytest
 
 import amqplib
 import amqplib.client_0_8 as amqp
-from tests.wire.helpers import frame, octets
+from tests.octets import frame, octets
 
 from .peer import HEADER, Peer
 
@@ -136,8 +136,10 @@ def test_positions_names_and_defaults() -> None:
     assert ", ".join(str(p.replace(annotation=p.empty)) for p in parameters) == (
         "host='localhost', userid='guest', password='guest', login_method='AMQPLAIN', login_response=None, "
         "virtual_host='/', locale='en_US', client_properties=None, ssl=False, insist=False, connect_timeout=None, "
-        "credentials=None, protocol=None, heartbeat=None, frame_max=None, body_max=134217728, channel_max=None, "
-        "reply_timeout=None, write_timeout=None, blocked_timeout=None, on_blocked=None, on_unblocked=None, **unknown"
+        "credentials=None, protocol=None, heartbeat=None, frame_max=None, body_max=134217728, header_max=1048576, "
+        "channel_max=None, "
+        "reply_timeout=None, write_timeout=None, blocked_timeout=None, close_timeout=None, on_blocked=None, "
+        "on_unblocked=None, recover=None, gather_acks=False, trace=None, **unknown"
     )
 
 
@@ -361,6 +363,8 @@ def test_frame_max(peer: Peer, asked: int, proposed: int, agreed: int) -> None:
         ("heartbeat", "30", "'30'"),
         ("heartbeat", 1.5, "1.5"),
         ("body_max", None, "None: it is a number of octets"),
+        ("header_max", 4095, "4095: it is a number of octets, 4096 or more"),
+        ("header_max", None, "None: it is a number of octets"),
     ],
 )
 def test_what_cannot_be_agreed_on_is_said_before_connecting(name: str, value: Any, words: str) -> None:

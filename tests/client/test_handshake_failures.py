@@ -10,12 +10,12 @@ import errno
 import functools
 import re
 import socket
-import time
-from typing import Dict, Tuple
+from typing import Dict, Tuple, Type
 
 import pytest
 
 import amqplib.client_0_8 as amqp
+from tests.waits import waits
 
 from .peer import HEADER, Peer, method
 
@@ -46,15 +46,19 @@ connect = functools.partial(amqp.Connection, protocol="0-8")
 
 
 @pytest.mark.parametrize("waiting_for", WAITING_FOR)
-@pytest.mark.parametrize("code", [320, 530, 541])
-def test_close_from_the_server(peer: Peer, waiting_for: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "kind"), [(320, amqp.ConnectionForced), (530, amqp.NotAllowed), (541, amqp.InternalError)]
+)
+def test_close_from_the_server(
+    peer: Peer, waiting_for: str, code: int, kind: Type[amqp.AMQPConnectionException]
+) -> None:
     play_until(peer, waiting_for)
     peer.send("connection.close", code, "SORRY - vhost 'x' not found", 10, 40, channel=0)
     peer.expect_bytes(method("connection.close_ok", channel=0))
     peer.expect_end()
     with pytest.raises(amqp.AMQPConnectionException) as caught:
         connect(peer.address)
-    assert type(caught.value) is amqp.AMQPConnectionException
+    assert type(caught.value) is kind
     assert caught.value.args == (code, "SORRY - vhost 'x' not found", (10, 40), "Connection.open")
     assert "127.0.0.1:%d" % peer.port in str(caught.value)
 
@@ -187,10 +191,8 @@ def test_rubbish_later_is_no_refused_login(peer: Peer, waiting_for: str) -> None
 def test_connect_timeout(peer: Peer, waiting_for: str) -> None:
     play_until(peer, waiting_for)
     peer.expect_end()
-    begin = time.monotonic()
-    with pytest.raises(amqp.AMQPTimeoutError, match=r"127\.0\.0\.1"):
-        connect(peer.address, connect_timeout=0.2)
-    assert 0.15 < time.monotonic() - begin < 5
+    with waits(0.95, 1.01), pytest.raises(amqp.AMQPTimeoutError, match=r"127\.0\.0\.1"):
+        connect(peer.address, connect_timeout=1.0)
 
 
 def test_connect_timeout_while_bytes_trickle_in(peer: Peer) -> None:
@@ -200,10 +202,8 @@ def test_connect_timeout_while_bytes_trickle_in(peer: Peer) -> None:
     start = method("connection.start", 8, 0, {"padding": "x" * 1000}, "PLAIN AMQPLAIN", "en_US", channel=0)
 
     peer.trickle(start, 0.005)
-    begin = time.monotonic()
-    with pytest.raises(amqp.AMQPTimeoutError):
+    with waits(0.15, 0.21), pytest.raises(amqp.AMQPTimeoutError):
         connect(peer.address, connect_timeout=0.2)
-    assert 0.15 < time.monotonic() - begin < 2
 
 
 def test_connect_timeout_when_nobody_accepts() -> None:

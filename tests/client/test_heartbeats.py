@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import gc
 import threading
 import time
-from typing import Any, Iterator, List
+from typing import Any, Collection, Iterator, List, Set
 
 import pytest
 
 import amqplib.client_0_9_1 as amqp
+from amqplib.broker import Broker
+from amqplib.client import heartbeat
+from tests.waits import waits
 
+from .ends import give_up
 from .peer import PATIENCE, Peer
-from .test_threads import Threads
+from .threads import Threads
 
 HEARTBEAT = b"\x08\0\0\0\0\0\0\xce"
 SILENT = r"the peer has been silent for \d+\.\d s, with a heartbeat of 1 s agreed on"
@@ -23,7 +28,7 @@ def conn(newer_peer: Peer) -> Iterator[amqp.Connection]:
     newer_peer.welcome(heartbeat=1)
     connection = amqp.Connection(newer_peer.address)
     yield connection
-    connection._end("the test is over")
+    give_up(connection)
 
 
 @pytest.fixture
@@ -36,10 +41,8 @@ def ch(newer_peer: Peer, conn: amqp.Connection) -> amqp.Channel:
 
 def noticed(call: Any, match: str = SILENT) -> str:
     """The peer's silence is noticed in 2 heartbeats, and not much more."""
-    begun = time.monotonic()
-    with pytest.raises(amqp.ConnectionLostError, match=match) as caught:
+    with waits(0, 3.01), pytest.raises(amqp.ConnectionLostError, match=match) as caught:
         call()
-    assert time.monotonic() - begun < PATIENCE
     assert caught.value.errno == errno.ETIMEDOUT
     return str(caught.value)
 
@@ -88,11 +91,13 @@ def test_a_program_that_was_away(ch: amqp.Channel) -> None:
     assert "this program had been busy elsewhere for " in said
 
 
-def test_a_peer_that_closed_while_the_program_was_away(newer_peer: Peer, conn: amqp.Connection) -> None:
+def test_a_peer_that_closed_while_the_program_was_away(newer_peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # as if their thread had not had its turn: a heartbeat would have noticed before
+    monkeypatch.setattr(heartbeat, "watch", lambda driver, interval: None)
+    newer_peer.welcome(heartbeat=1)
+    conn = amqp.Connection(newer_peer.address)
     newer_peer.open_channel()
     channel = conn.channel()
-    assert conn._link._beats is not None
-    conn._link._beats.stop()  # as if it had not had its turn: a heartbeat would have noticed before
     newer_peer.reset()
     time.sleep(1.5)
     with pytest.raises(amqp.ConnectionLostError, match=r"busy elsewhere for \d+\.\d s, with a heartbeat of 1 s"):
@@ -101,8 +106,8 @@ def test_a_peer_that_closed_while_the_program_was_away(newer_peer: Peer, conn: a
 
 def test_they_are_sent_while_the_program_does_something_else(newer_peer: Peer, conn: amqp.Connection) -> None:
     newer_peer.expect_bytes(HEARTBEAT * 3)
+    newer_peer.wait()
     newer_peer.drain()
-    time.sleep(2.5)
 
 
 def test_a_program_that_was_away_finds_what_came_meanwhile(newer_peer: Peer, conn: amqp.Connection) -> None:
@@ -130,9 +135,9 @@ def test_none_is_sent_in_the_middle_of_a_message(newer_peer: Peer, conn: amqp.Co
     newer_peer.do(slowly)
     newer_peer.drain()
     channel.basic_publish(amqp.Message(b"x" * 8000000))
-    conn._end("enough")
+    give_up(conn)
     newer_peer.wait()
-    data = newer_peer.received[newer_peer._taken :]
+    data = newer_peer.received[newer_peer.taken :]
     assert data.count(b"x") == 8000000
     offset = 0
     while offset < len(data):  # whole frames from end to end
@@ -140,16 +145,28 @@ def test_none_is_sent_in_the_middle_of_a_message(newer_peer: Peer, conn: amqp.Co
         assert data[offset - 1] == 0xCE
 
 
+def shut(conn: amqp.Connection) -> threading.Event:
+    """Is set once the client has ended the network connection."""
+    over, transport = threading.Event(), conn.transport
+    assert transport is not None
+    end = transport.shut
+
+    def shut() -> None:
+        end()
+        over.set()
+
+    transport.shut = shut  # type: ignore[method-assign]
+    return over
+
+
 def test_a_heartbeat_that_meets_the_close_of_the_server(newer_peer: Peer) -> None:
     """Its thread has nobody to tell, and ends in silence; who waits next hears the server's words."""
     newer_peer.welcome(heartbeat=1)
     conn = amqp.Connection(newer_peer.address)
+    over = shut(conn)
     newer_peer.send("connection.close", 320, "CONNECTION_FORCED - bye", 0, 0, channel=0)
     newer_peer.reset()
-    newer_peer.wait()
-    end = time.monotonic() + PATIENCE
-    while conn.transport is not None and time.monotonic() < end:
-        time.sleep(0.01)
+    assert over.wait(PATIENCE)
     with pytest.raises(amqp.AMQPConnectionException, match="bye") as caught:
         conn.channel()
     assert caught.value.amqp_reply_code == 320
@@ -160,12 +177,10 @@ def test_a_heartbeat_that_meets_a_block(newer_peer: Peer) -> None:
     newer_peer.welcome(heartbeat=1)
     told: List[str] = []
     conn = amqp.Connection(newer_peer.address, on_blocked=told.append)
+    over = shut(conn)
     newer_peer.send("connection.blocked", "low on memory", channel=0)
     newer_peer.reset()
-    newer_peer.wait()
-    end = time.monotonic() + PATIENCE
-    while conn.transport is not None and time.monotonic() < end:
-        time.sleep(0.01)
+    assert over.wait(PATIENCE)
     assert conn.blocked == "low on memory"
     assert told == []
 
@@ -177,6 +192,7 @@ def test_no_thread_to_send_them(newer_peer: Peer, monkeypatch: pytest.MonkeyPatc
     def fail(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
+    afresh()
     newer_peer.greet()
     newer_peer.expect("connection.start_ok", channel=0)
     newer_peer.send("connection.tune", 2047, 131072, 60, channel=0)
@@ -188,3 +204,115 @@ def test_no_thread_to_send_them(newer_peer: Peer, monkeypatch: pytest.MonkeyPatc
         conn = amqp.Connection("localhost:%d" % newer_peer.port)
     assert conn.heartbeat == 0
     conn.close()
+
+
+# --- the one thread ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def box() -> Iterator[Broker]:
+    with Broker() as broker:
+        yield broker
+
+
+def started_since(before: Collection[threading.Thread]) -> List[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread not in before]
+
+
+def at_its_end(thread: threading.Thread) -> bool:
+    """Does it end, long before a beat of a minute is due?"""
+    thread.join(PATIENCE / 3)
+    return not thread.is_alive()
+
+
+def afresh() -> Set[threading.Thread]:
+    """As at the start of a process, whatever other tests' connections have left; the threads that there are."""
+    heartbeat.forked()
+    return set(threading.enumerate())
+
+
+def await_beats(connections: Collection[amqp.Connection]) -> None:
+    """Each of them sends two more."""
+    counts = [conn.stats().frames_out for conn in connections]
+    end = time.monotonic() + PATIENCE
+    while not all(conn.stats().frames_out >= count + 2 for conn, count in zip(connections, counts)):
+        assert time.monotonic() < end, "not all of them send heartbeats"
+        time.sleep(0.05)
+
+
+def test_many_connections_have_one_thread(box: Broker) -> None:
+    before = afresh()
+    connections = [amqp.Connection(box.address, heartbeat=1) for _ in range(50)]
+    try:
+        (thread,) = started_since(before)
+        await_beats(connections)
+        assert started_since(before) == [thread]
+        for conn in connections[1:]:
+            conn.close()
+        await_beats(connections[:1])
+    finally:
+        for conn in connections:
+            conn.close()
+    assert at_its_end(thread)
+    assert started_since(before) == []
+
+
+@pytest.mark.parametrize("how", ["closed", "dropped", "lost"])
+def test_the_thread_ends_with_the_last_connection(box: Broker, how: str) -> None:
+    """And there is another one for the next."""
+    for _ in range(2):
+        before = afresh()
+        conn = amqp.Connection(box.address, heartbeat=1)
+        (thread,) = started_since(before)
+        if how == "closed":
+            conn.close()
+        elif how == "dropped":
+            assert conn.transport is not None
+            sock = conn.transport.sock
+            del conn
+            gc.collect()
+            sock.close()
+        else:
+            box.faults.close_connections()
+            with pytest.raises(amqp.AMQPConnectionException):
+                conn.wait(timeout=PATIENCE)
+        assert at_its_end(thread)
+
+
+def test_the_thread_ends_while_a_long_beat_is_not_due(box: Broker) -> None:
+    """Closing the last connection is enough: it does not stay for the rest of the interval."""
+    before = afresh()
+    conn = amqp.Connection(box.address, heartbeat=60)
+    (thread,) = started_since(before)
+    conn.close()
+    assert at_its_end(thread)
+
+
+def test_a_short_beat_does_not_wait_for_a_long_one(box: Broker) -> None:
+    afresh()
+    with amqp.Connection(box.address, heartbeat=60), amqp.Connection(box.address, heartbeat=1) as conn:
+        await_beats([conn])
+
+
+def test_connections_one_after_another_have_one_thread(box: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stays for a while, and ends at once before a fork."""
+    monkeypatch.setattr(heartbeat, "STAYS", 10 * PATIENCE)
+    before = afresh()
+    with amqp.Connection(box.address, heartbeat=60):
+        (thread,) = started_since(before)
+    for _ in range(20):
+        amqp.Connection(box.address, heartbeat=60).close()
+        assert started_since(before) == [thread]
+    heartbeat.forking()
+    assert at_its_end(thread)
+
+
+@pytest.mark.parametrize("heartbeats", [1, 60])
+def test_a_fork_leaves_the_thread_of_open_connections_alone(box: Broker, heartbeats: int) -> None:
+    before = afresh()
+    with amqp.Connection(box.address, heartbeat=heartbeats), amqp.Connection(box.address, heartbeat=1) as conn:
+        (thread,) = started_since(before)
+        heartbeat.forking()
+        await_beats([conn])
+        assert started_since(before) == [thread]
+    assert at_its_end(thread)

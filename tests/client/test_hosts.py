@@ -23,7 +23,7 @@ def connect_and_close(peer: Peer, host: str) -> None:
     conn.close()
 
 
-@pytest.mark.parametrize("form", ["127.0.0.1:%d", "127.0.0.1:%d ", " 127.0.0.1:%d\n", "localhost:%d"])
+@pytest.mark.parametrize("form", ["127.0.0.1:%d", "127.0.0.1:%d ", " 127.0.0.1:%d  ", "localhost:%d"])
 def test_forms(peer: Peer, form: str) -> None:
     connect_and_close(peer, form % peer.port)
 

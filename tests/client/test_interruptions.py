@@ -14,7 +14,8 @@ from typing import Any, Callable, List, Optional
 import pytest
 
 import amqplib.client_0_8 as amqp
-from tests.wire.helpers import frame, octets
+from tests.octets import frame, octets
+from tests.rest import await_rest
 
 from .peer import PATIENCE, Peer, content
 
@@ -108,14 +109,64 @@ def test_opening_the_connection(peer: Peer) -> None:
 
 
 def test_publishing(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> None:
-    """Half a message is out, and nothing can follow it: the connection is over, and says so."""
-    msg = amqp.Message(b"x" * (32 << 20))
+    """Half a message is out, and nothing can follow it: the other half goes first, and the next call sees to that."""
+    body = b"x" * (32 << 20)
     peer.expect_bytes(frame(1, 1, octets("003C 0028 0000 00 00 00")))
-    interrupted(peer, lambda: ch.basic_publish(msg))
-    assert conn.transport is None
+    peer.do(await_rest)  # it waits for room
+    interrupted(peer, lambda: ch.basic_publish(amqp.Message(body)))
+    assert conn.transport is not None
+    bodies: List[bytes] = []
+    peer.do(lambda: bodies.extend(peer.bodies(1)))
+    peer.expect_content("basic.publish", message=({}, b"y"))
+    peer.answer("queue.purge", "queue.purge_ok", 3)
+    ch.basic_publish(amqp.Message(b"y"))
+    assert ch.queue_purge() == 3
+    assert bodies == [body]
+
+
+def test_publishing_in_the_middle_of_a_write(
+    peer: Peer, conn: amqp.Connection, ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How much is out nobody can tell, so nothing can follow it: the connection is over, and says so."""
+    transport = conn.transport
+    assert transport is not None
+    send = transport.send
+
+    def interrupted(data: Any) -> int:
+        send(data[:10])
+        raise Interruption
+
+    with monkeypatch.context() as patched:
+        patched.setattr(transport, "send", interrupted)
+        with pytest.raises(Interruption):
+            ch.basic_publish(amqp.Message(b"x" * 100))
     with pytest.raises(amqp.ConnectionLostError, match="Interruption"):
         ch.basic_publish(amqp.Message(b"y"))
+    assert conn.transport is None
     peer.drain()
+
+
+def test_between_the_socket_and_the_inbox(
+    peer: Peer, conn: amqp.Connection, ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read is lost, so the connection is over, and says so."""
+    transport = conn.transport
+    assert transport is not None
+    receive = transport.receive
+
+    def interrupted() -> bytes:
+        assert receive()
+        raise Interruption
+
+    peer.send_content("basic.deliver", "tag", 1, False, "", "")
+    with monkeypatch.context() as patched:
+        patched.setattr(transport, "receive", interrupted)
+        with pytest.raises(Interruption):
+            ch.wait()
+    with pytest.raises(amqp.ConnectionLostError, match="Interruption"):
+        ch.wait()
+    assert conn.transport is None
+    peer.expect_end()
 
 
 def test_the_end(peer: Peer, conn: amqp.Connection, monkeypatch: pytest.MonkeyPatch) -> None:

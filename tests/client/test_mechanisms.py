@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 import socket
-from typing import Any, Callable, List, Optional, Set, Tuple
+import uuid
+from typing import Any, List, Optional, Tuple
 
 import pytest
 
 import amqplib.client_0_8 as amqp
 import amqplib.client_0_9_1 as amqp91
-from amqplib.client import exposure
-from amqplib.client.address import Address
-from amqplib.wire.spec import AMQP_0_9_1
-from tests.wire.helpers import frame, octets
+from tests.octets import frame, octets
 
+from .frozen import AMQP_0_9_1
 from .peer import Peer
-from .test_hosts import unused_port
+from .test_hosts import offer, unused_port
 
 
 def begin(peer: Peer, mechanisms: str, chosen: str, response: bytes) -> None:
@@ -251,12 +250,24 @@ def test_update_secret_with_nobody_to_ask(newer_conn: amqp91.Connection) -> None
 # --- passwords over the network ----------------------------------------------------------------------------
 
 
+def seem(monkeypatch: pytest.MonkeyPatch, peer: Peer, own: Any, other: Any) -> None:
+    """Have the system say that the peer is there, at a host of which nothing has been said yet."""
+
+    def getpeername(sock: socket.socket) -> Any:
+        if isinstance(other, Exception):
+            raise other
+        return other
+
+    offer(monkeypatch, ("127.0.0.1", peer.port))
+    peer.address = "%s.example:%d" % (uuid.uuid4().hex, peer.port)
+    monkeypatch.setattr(socket.socket, "getsockname", lambda sock: own)
+    monkeypatch.setattr(socket.socket, "getpeername", getpeername)
+
+
 @pytest.fixture
-def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def elsewhere(monkeypatch: pytest.MonkeyPatch, peer: Peer) -> None:
     """As if the peer were on another machine."""
-    warned: Set[Address] = set()
-    monkeypatch.setattr(exposure, "_warned", warned)
-    monkeypatch.setattr(exposure, "_is_here", lambda sock: False)
+    seem(monkeypatch, peer, ("10.0.0.7", 1), ("10.0.0.8", 2))
 
 
 def warnings_of(records: List[logging.LogRecord]) -> List[str]:
@@ -277,7 +288,7 @@ def test_a_password_in_clear_text_is_warned_of_once(
     for _ in range(3):
         connect(peer, method)
     (text,) = warnings_of(caplog.records)
-    assert "127.0.0.1:%d" % peer.port in text
+    assert peer.address in text
     assert "unencrypted (%s without TLS)" % method in text
     assert "hunter2" not in text
 
@@ -293,19 +304,8 @@ def test_no_warning_on_one_machine(peer: Peer, caplog: pytest.LogCaptureFixture)
     assert warnings_of(caplog.records) == []
 
 
-class FakeSocket:
-    def __init__(self, own: Any, peer: Any) -> None:
-        self.getsockname: Callable[[], Any] = lambda: own
-        self._peer = peer
-
-    def getpeername(self) -> Any:
-        if isinstance(self._peer, Exception):
-            raise self._peer
-        return self._peer
-
-
 @pytest.mark.parametrize(
-    ("own", "peer", "here"),
+    ("own", "other", "here"),
     [
         (("127.0.0.1", 1), ("127.0.0.1", 2), True),
         (("127.0.0.1", 1), ("127.8.9.1", 2), True),
@@ -320,14 +320,12 @@ class FakeSocket:
         (("::ffff:10.0.0.7", 1, 0, 0), ("::ffff:10.0.0.8", 2, 0, 0), False),
     ],
 )
-def test_what_is_another_machine(own: Any, peer: Any, here: bool) -> None:
-    sock: Any = FakeSocket(own, peer)
-    assert exposure._is_here(sock) is here
-
-
-def test_a_real_socket_of_this_machine() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as sock:
-        assert exposure._is_here(sock)
+def test_what_is_another_machine(
+    monkeypatch: pytest.MonkeyPatch, peer: Peer, caplog: pytest.LogCaptureFixture, own: Any, other: Any, here: bool
+) -> None:
+    seem(monkeypatch, peer, own, other)
+    connect(peer, "PLAIN")
+    assert (warnings_of(caplog.records) == []) is here
 
 
 # --- the virtual host --------------------------------------------------------------------------------------

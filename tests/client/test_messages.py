@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from datetime import datetime
-from typing import Any, Dict, List
+from typing import Any, Dict, List, cast
 
 import pytest
 
@@ -40,7 +40,7 @@ class Order(amqp.Message):
 
 
 def test_defaults() -> None:
-    msg = amqp.Message()
+    msg: Any = amqp.Message()
     assert (msg.body, msg.properties, msg.delivery_info) == ("", {}, {})
 
 
@@ -96,15 +96,15 @@ def test_attributes_that_are_set_win() -> None:
 
 
 def test_each_message_has_a_dict_of_its_own() -> None:
-    one, two = amqp.Message("x"), amqp.Message("x")
+    one, two = amqp.Message("x"), cast(Any, amqp.Message("x"))
     one.properties["priority"] = 1
-    one.delivery_info["a"] = 1
+    one.delivery_info["delivery_tag"] = 1
     assert (two.properties, two.delivery_info) == ({}, {})
 
 
 def test_equality() -> None:
     msg = amqp.Message("x", priority=1)
-    same = amqp.Message("x", priority=1)
+    same: Any = amqp.Message("x", priority=1)
     same.delivery_info = {"delivery_tag": 5}
     assert msg == same
     assert (msg != same) is False

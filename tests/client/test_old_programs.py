@@ -144,7 +144,7 @@ def test_read_method_and_returned_messages(peer: Peer, conn: amqp.Connection, ch
         else:
             _, method_sig, args, msg = conn.method_reader.read_method()
         assert method_sig == (60, 50)
-        got.append((args.read_short(), args.read_shortstr(), args.read_shortstr(), args.read_shortstr(), msg))  # type: ignore[attr-defined]
+        got.append((args.read_short(), args.read_shortstr(), args.read_shortstr(), args.read_shortstr(), msg))
     assert [item[:4] for item in got] == [(312, "NO_ROUTE", "x", key) for key in "abc"]
     assert [ch.returned_messages.get_nowait()[4] for _ in got] == [item[4] for item in got]
 

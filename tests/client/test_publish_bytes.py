@@ -9,7 +9,7 @@ from typing import Any, Dict, Tuple
 import pytest
 
 import amqplib.client_0_8 as amqp
-from tests.wire.helpers import frame, octets
+from tests.octets import frame, octets
 
 from .peer import Peer
 

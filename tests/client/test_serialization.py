@@ -11,7 +11,7 @@ import pytest
 
 from amqplib.client_0_8 import Message
 from amqplib.client_0_8.serialization import AMQPReader, AMQPWriter, GenericContent
-from tests.wire.helpers import octets
+from tests.octets import octets
 
 #: (name of the value's type, value, bytes)
 VALUES: List[Tuple[str, Any, str]] = [
@@ -193,7 +193,7 @@ class Wide(GenericContent):
 
 def test_generic_content() -> None:
     assert GenericContent.PROPERTIES == [("dummy", "shortstr")]
-    one = GenericContent(dummy="x", other="dropped")
+    one: Any = GenericContent(dummy="x", other="dropped")
     assert one.properties == {"dummy": "x"}
     assert one.dummy == "x"
     assert one == GenericContent(dummy="x")

@@ -4,21 +4,24 @@ tag that the broker gives it, nobody is told that another's refused message is s
 from __future__ import annotations
 
 import socket
-import sys
 import threading
 import time
 from contextlib import nullcontext, suppress
-from typing import Any, Callable, Deque, Iterator, List, Optional
+from functools import partial
+from typing import Any, Callable, Iterator, List, Optional
 
 import pytest
 
 import amqplib.client_0_9_1 as amqp
 from amqplib.broker import Broker
-from amqplib.client import batching
-from amqplib.client.confirms import Confirms
-from amqplib.client.transport import Data, Wait
+from amqplib.client.net.transport import Data
+from tests.rest import await_rest
+from tests.waits import waits
 
+from .full import await_full
+from .moments import moments
 from .peer import PATIENCE
+from .threads import Threads
 
 #: A frame of it is longer than what batch() gathers.
 LARGE = b"x" * 65500
@@ -59,16 +62,25 @@ def started(function: Callable[[], Any], wait: float = PATIENCE) -> threading.Th
     return thread
 
 
+def until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
 def in_the_middle_of_the_next_write(ch: amqp.Channel, what: Callable[[], Any]) -> None:
-    transport = ch._link.transport
-    write = transport.write
+    assert ch.connection
+    transport = ch.connection.transport
+    assert transport
+    send = transport.send
 
-    def interrupted(data: Data, wait: Wait) -> int:
-        transport.write = write  # type: ignore[method-assign]
+    def interrupted(data: Data) -> int:
+        transport.send = send  # type: ignore[method-assign]
         what()
-        return write(data, wait)
+        return send(data)
 
-    transport.write = interrupted  # type: ignore[method-assign]
+    transport.send = interrupted  # type: ignore[method-assign]
 
 
 def check_books(broker: Broker, ch: amqp.Channel, publishes: int) -> None:
@@ -104,7 +116,7 @@ def test_another_thread_publishes_while_the_last_of_a_batch_is_sent(
 
 def test_batches_and_publishes_of_two_threads(broker: Broker, ch: amqp.Channel) -> None:
     ch.confirm_select()
-    count = 20000
+    count = 5000
 
     def batches() -> None:
         for _ in range(count // 10):
@@ -151,19 +163,20 @@ def test_a_signal_handler_fills_a_batch_in_the_middle_of_sending(
 
 
 def test_a_signal_handler_publishes_at_the_end_of_a_batch(broker: Broker, ch: amqp.Channel) -> None:
-    """What a signal handler publishes while the last is sent must not overtake that."""
+    """What a signal handler publishes while the last is sent does not overtake that: it is gathered behind it."""
     ch.confirm_select()
+    tags: List[Optional[int]] = []
 
     def handler() -> None:
-        with pytest.raises(amqp.NestedCallError):
-            publish(ch)
-        with pytest.raises(amqp.NestedCallError), ch.batch():
-            publish(ch)
+        tags.append(publish(ch))
+        with ch.batch():
+            tags.append(publish(ch))
 
     in_the_middle_of_the_next_write(ch, handler)
     with ch.batch():
-        publish(ch)
-    check_books(broker, ch, 1)
+        tags.append(publish(ch))
+    assert tags == [2, 3, 1] or tags == [1, 2, 3]
+    check_books(broker, ch, 3)
 
 
 def test_a_batch_that_cannot_be_sent(conn: amqp.Connection, ch: amqp.Channel) -> None:
@@ -187,13 +200,13 @@ def test_a_deadline_inside_a_batch(broker: Broker, conn: amqp.Connection, ch: am
     conn.transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     ch.confirm_select()
     broker.faults.stall()
-    began = time.monotonic()
-    for _ in range(20):
-        with suppress(amqp.UnconfirmedError, amqp.ConnectionLostError), ch.batch():
-            ch.basic_publish_confirm(amqp.Message(LARGE), routing_key="q", timeout=0.05)
+    for _ in range(200):
+        lost = (amqp.UnconfirmedError, amqp.ConnectionLostError, amqp.AMQPTimeoutError)
+        with waits(0.09, 0.11), pytest.raises(lost), ch.batch():
+            ch.basic_publish_confirm(amqp.Message(LARGE), routing_key="q", timeout=0.1)
         if not ch.is_open:
             break
-    assert time.monotonic() - began < PATIENCE / 2
+    assert not ch.is_open  # for in the end a part of one has gone
 
 
 def test_a_deadline_while_another_thread_sends_a_batch(broker: Broker, conn: amqp.Connection, ch: amqp.Channel) -> None:
@@ -207,14 +220,13 @@ def test_a_deadline_while_another_thread_sends_a_batch(broker: Broker, conn: amq
             for _ in range(200):
                 publish(ch, LARGE)
 
-    thread = started(batch, 0.5)
+    thread = started(batch, 0)
+    await_full(conn)
     publish(ch)
-    began = time.monotonic()
-    with pytest.raises(amqp.AMQPTimeoutError):
+    with waits(0.19, 0.21), pytest.raises(amqp.AMQPTimeoutError):
         ch.wait(timeout=0.2)
-    with pytest.raises(amqp.AMQPTimeoutError):
+    with waits(0.19, 0.21), pytest.raises(amqp.AMQPTimeoutError):
         conn.drain_events(timeout=0.2)
-    assert time.monotonic() - began < PATIENCE / 2
     broker.faults.resume()
     thread.join(PATIENCE)
 
@@ -222,33 +234,62 @@ def test_a_deadline_while_another_thread_sends_a_batch(broker: Broker, conn: amq
 # --- confirm_select()
 
 
+class Slow(amqp.Message):
+    """A message at which something else happens before its body can be had."""
+
+    def __init__(self, meanwhile: Callable[[], Any]) -> None:
+        super().__init__()
+        self.meanwhile = meanwhile
+
+    @property
+    def body(self) -> bytes:
+        self.meanwhile()
+        return b"x"
+
+    @body.setter
+    def body(self, value: bytes) -> None:
+        """There is none to be set."""
+
+
 @pytest.mark.parametrize("batch", [False, True])
-def test_confirm_select_overtakes_another_threads_publish(
-    broker: Broker, ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch, batch: bool
-) -> None:
+def test_confirm_select_overtakes_another_threads_publish(broker: Broker, ch: amqp.Channel, batch: bool) -> None:
     """Then that is counted."""
-    sender = ch._link.sender
-    make = sender.publish
-
-    def late(*args: Any) -> Any:
-        monkeypatch.setattr(sender, "publish", make)
-        started(ch.confirm_select)
-        return make(*args)
-
     publish(ch)
-    monkeypatch.setattr(sender, "publish", late)
-    if batch:
-        with ch.batch():
-            assert publish(ch) == 1
-    else:
-        assert publish(ch) == 1
+    slow = Slow(lambda: started(ch.confirm_select))
+    with ch.batch() if batch else nullcontext():
+        assert ch.basic_publish(slow, routing_key="q") == 1
     assert publish(ch) == 2
     ch.wait_for_confirms(timeout=PATIENCE)
     assert broker.queues()["q"].messages == 3
 
 
+def test_confirm_select_overtakes_a_mandatory_publish(broker: Broker, conn: amqp.Connection) -> None:
+    """At whatever moment that is: a message that comes back is never called safe."""
+    for moment in moments("client/channel.py", "client/driver.py", "client/sending.py"):
+        ch = conn.channel()
+        others: List[threading.Thread] = []
+
+        def overtake(ch: amqp.Channel = ch, others: List[threading.Thread] = others) -> None:
+            others.append(started(ch.confirm_select, 0.02))  # it may have to wait for the lock
+
+        with moment(overtake):
+            tag = ch.basic_publish(amqp.Message(b"x"), routing_key="nobody", mandatory=True)
+        for thread in others:
+            thread.join(PATIENCE)
+        ch.confirm_select()
+        if tag is None:
+            ch.wait_for_confirms(timeout=PATIENCE)
+            assert ch.returned_messages.get_nowait()[4].body == b"x"
+        else:
+            with pytest.raises(amqp.UnconfirmedError) as caught:
+                ch.wait_for_confirms(timeout=PATIENCE)
+            assert list(caught.value.returned) == [tag]
+        assert ch.returned_messages.empty()
+        ch.close()
+
+
 @pytest.mark.parametrize("batch", [False, True])
-def test_confirm_select_among_publishes(broker: Broker, conn: amqp.Connection, batch: bool) -> None:
+def test_confirm_select_among_publishes(broker: Broker, conn: amqp.Connection, batch: bool, hurried: None) -> None:
     broker.faults.nack_every(1)
     for _ in range(10):
         ch = conn.channel()
@@ -260,11 +301,15 @@ def test_confirm_select_among_publishes(broker: Broker, conn: amqp.Connection, b
                 with ch.batch() if batch else nullcontext():
                     tags.extend([publish(ch) for _ in range(7)])
 
-        thread = started(publishes, 0.005)
+        thread = started(publishes, 0)
+        until(lambda tags=tags: len(tags) >= 7)  # type: ignore[misc]
         ch.confirm_select()
-        time.sleep(0.005)
+        uncounted = len(tags)
+        until(lambda tags=tags, more=uncounted + 14: len(tags) >= more)  # type: ignore[misc]
         over.set()
         thread.join(PATIENCE)
+        assert tags.count(None) >= 7
+        assert tags[-1]
         assert [tag for tag in tags if tag] == list(range(1, len(tags) - tags.count(None) + 1))
         with pytest.raises(amqp.UnconfirmedError) as caught:
             ch.basic_publish_confirm(amqp.Message(b"last"), routing_key="q", timeout=PATIENCE)
@@ -306,55 +351,73 @@ def test_a_confirm_select_that_is_not_sent(broker: Broker, ch: amqp.Channel) -> 
 
 def test_a_refused_message_is_reported_to_all_who_wait_for_it(broker: Broker, ch: amqp.Channel) -> None:
     broker.faults.nack_every(1)
-    broker.faults.delay_confirms(0.05)
     ch.confirm_select()
-    told: List[List[int]] = []
 
-    def wait() -> None:
-        try:
-            ch.wait_for_confirms(timeout=PATIENCE)
-        except amqp.UnconfirmedError as exc:
-            told.append(list(exc.nacked))
+    def told(call: Callable[[], Any]) -> List[int]:
+        with pytest.raises(amqp.UnconfirmedError) as caught:
+            call()
+        return list(caught.value.nacked)
 
     for tag in range(1, 11):
-        del told[:]
-        threads = [threading.Thread(target=wait) for _ in range(2)]
+        threads = Threads()
+        broker.faults.stall()  # until all wait
         publish(ch)
-        for thread in threads:
-            thread.start()
-        with pytest.raises(amqp.UnconfirmedError) as caught:
-            ch.basic_publish_confirm(amqp.Message(b"x"), routing_key="q", timeout=PATIENCE)
-        for thread in threads:
-            thread.join(PATIENCE)
-        assert list(caught.value.nacked) == [2 * tag]
-        assert len(told) == 2
-        assert {number for numbers in told for number in numbers} == {2 * tag - 1, 2 * tag}
+        for _ in range(2):
+            threads.start(told, lambda: ch.wait_for_confirms(timeout=PATIENCE))
+        threads.start(told, partial(ch.basic_publish_confirm, amqp.Message(b"x"), routing_key="q", timeout=PATIENCE))
+        await_rest()
+        broker.faults.resume()
+        first, second, single = threads.results()
+        assert single == [2 * tag]
+        assert {*first, *second} == {2 * tag - 1, 2 * tag}
     ch.wait_for_confirms(timeout=PATIENCE)  # all has been reported
 
 
-def test_the_books_for_several_who_wait() -> None:
-    confirms = Confirms()
-    messages = {confirms.sent(amqp.Message("%d" % number)): number for number in range(3)}
-    first, second, third = (confirms.begin_to_wait() for _ in range(3))
-    confirms.settle(1, False, False)
-    confirms.settle(2, False, False)
-    assert [list(found) for found in confirms.collect_one(2, first)] == [[2], [], []]
-    confirms.wait_no_more(first)
-    assert [list(found) for found in confirms.collect(second)] == [[1, 2], [], [3]]
-    confirms.wait_no_more(second)
-    assert [list(found) for found in confirms.collect_one(1, third)] == [[1], [], []]
-    assert [list(found) for found in confirms.collect_one(3, third)] == [[], [], [3]]
-    confirms.wait_no_more(third)
-    assert [list(found) for found in confirms.collect()] == [[], [], [3]]
-    assert vars(confirms)["_waiting"] == []
-    assert len(messages) == 3
+def test_one_begins_to_wait_as_another_ends(broker: Broker, conn: amqp.Connection) -> None:
+    """At whatever moment that is, a refused message is reported to the one that waits for it."""
+
+    def told(call: Callable[[], Any]) -> List[int]:
+        try:
+            call()
+        except amqp.UnconfirmedError as exc:
+            return list(exc.nacked)
+        return []
+
+    for moment in moments("protocol/confirms.py", functions=("begin_to_wait", "wait_no_more")):
+        ch = conn.channel()
+        ch.confirm_select()
+        broker.faults.stall()
+        publish(ch)
+        threads = Threads()
+        begun: List[bool] = []
+        threads.start(
+            told, partial(ch.wait_for_confirms, timeout=PATIENCE)
+        )  # and reads, and so is the first to collect
+        await_rest()
+
+        def begin(ch: amqp.Channel = ch, threads: Threads = threads, begun: List[bool] = begun) -> None:
+            begun.append(True)
+            threads.start(told, partial(ch.basic_publish_confirm, amqp.Message(b"x"), routing_key="q"))
+            await_rest()
+
+        with moment(begin), suppress(amqp.ConfirmTimeoutError):
+            ch.wait_for_confirms(timeout=0)
+        until(lambda ch=ch, begun=begun: len(ch.unconfirmed) == 1 + len(begun))  # type: ignore[misc]
+        await_rest()
+        broker.faults.nack_every(1)
+        broker.faults.resume()
+        assert threads.results() == ([[1, 2], [2]] if begun else [[1]])
+        broker.faults.clear()
+        ch.close()
 
 
 # --- receiving
 
 
 @pytest.mark.parametrize("timeout", [None, PATIENCE])
-def test_two_threads_iterate_on_one_channel(broker: Broker, ch: amqp.Channel, timeout: Optional[float]) -> None:
+def test_two_threads_iterate_on_one_channel(
+    broker: Broker, ch: amqp.Channel, woken: None, timeout: Optional[float]
+) -> None:
     """Whichever of them reads a message, the one that it is for gets it at once."""
     ch.queue_declare("q2", auto_delete=False)
     seen: List[str] = []
@@ -367,15 +430,13 @@ def test_two_threads_iterate_on_one_channel(broker: Broker, ch: amqp.Channel, ti
                 return
 
     with amqp.Connection(broker.address) as other, other.channel() as publisher:
-        threads = [started(lambda queue=queue: iterate(queue), 0.1) for queue in ("q", "q2")]  # type: ignore[misc]
+        threads = [started(lambda queue=queue: iterate(queue), 0) for queue in ("q", "q2")]  # type: ignore[misc]
+        await_rest()
         sent: List[str] = []
         for queue in ("q2", "q2", "q", "q", "q2", "q"):
             publisher.basic_publish(amqp.Message("quit" if len(sent) > 3 else "x"), routing_key=queue)
             sent.append(queue)
-            until = time.monotonic() + 3
-            while seen != sent and time.monotonic() < until:
-                time.sleep(0.01)
-            assert seen == sent
+            until(lambda: seen == sent)
         for thread in threads:
             thread.join(PATIENCE)
             assert not thread.is_alive()
@@ -383,7 +444,8 @@ def test_two_threads_iterate_on_one_channel(broker: Broker, ch: amqp.Channel, ti
 
 def test_another_thread_hears_that_the_consumer_is_ended(broker: Broker, ch: amqp.Channel) -> None:
     """The iteration ends all the same."""
-    thread = started(lambda: list(ch.consume("q")), 0.1)
+    thread = started(lambda: list(ch.consume("q")), 0)
+    await_rest()
     over = threading.Event()
 
     def wait() -> None:
@@ -393,13 +455,13 @@ def test_another_thread_hears_that_the_consumer_is_ended(broker: Broker, ch: amq
 
     other = started(wait, 0.1)
     broker.faults.cancel_consumers()
-    thread.join(3)
+    thread.join(PATIENCE)
     over.set()
     other.join(PATIENCE)
     assert not thread.is_alive()
 
 
-def test_batches_that_begin_and_end_while_another_thread_publishes(ch: amqp.Channel) -> None:
+def test_batches_that_begin_and_end_while_another_thread_publishes(ch: amqp.Channel, hurried: None) -> None:
     """Nothing is left in a batch that has ended, were it empty until just then."""
     over = threading.Event()
 
@@ -408,32 +470,46 @@ def test_batches_that_begin_and_end_while_another_thread_publishes(ch: amqp.Chan
             with ch.batch():
                 pass
 
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
+    thread = started(batches, 0)
     try:
-        thread = started(batches, 0)
         for _ in range(3000):
             publish(ch)
     finally:
         over.set()
-        sys.setswitchinterval(before)
     thread.join(PATIENCE)
     assert ch.queue_declare("q", passive=True)[1] == 3000
 
 
-def test_a_publish_that_comes_just_behind_the_end_of_a_batch(ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All has been sent, and then another thread, which has seen the batch, adds to it: it will look itself."""
+@pytest.mark.parametrize("same_thread", [False, True])
+def test_a_publish_at_every_moment_of_the_end_of_a_batch(conn: amqp.Connection, same_thread: bool) -> None:
+    """Of another thread, or of a signal handler: it goes with the batch or behind it, and is not left anywhere."""
+    number = 0
+    for number, moment in enumerate(
+        moments("client/driver.py", "client/sending.py", "protocol/gates.py", "client/output.py")
+    ):
+        ch = conn.channel()
+        queue = "q%d" % number
+        ch.queue_declare(queue)
+        published: List[bool] = []
 
-    class Late(Deque[bytes]):
-        def __bool__(self) -> bool:
-            found = len(self) > 0
-            if not found and ch._gathered is batching._ENDING:
-                self.append(b"late")
-            return found
+        def another(ch: amqp.Channel = ch, queue: str = queue, published: List[bool] = published) -> None:
+            try:
+                ch.basic_publish(amqp.Message(b"another"), routing_key=queue)
+            except amqp.NestedCallError:
+                published.append(False)
+            else:
+                published.append(True)
 
-    monkeypatch.setattr(batching, "deque", Late)
-    with ch.batch():
-        publish(ch)
-    assert ch.is_open
-    publish(ch)
-    assert ch.queue_declare("q", passive=True)[1] == 2
+        batch = ch.batch()
+        batch.__enter__()
+        ch.basic_publish(amqp.Message(b"x"), routing_key=queue)
+        others: List[threading.Thread] = []
+        with moment(another if same_thread else lambda: others.append(started(another, 0.01))):  # noqa: B023
+            batch.__exit__(None, None, None)
+        for thread in others:
+            thread.join(PATIENCE)
+        assert ch.is_open
+        assert same_thread or published == [True] * len(others)
+        assert ch.queue_declare(queue, passive=True)[1] == 1 + sum(published), "one is left"
+        ch.close()
+    assert number > 50

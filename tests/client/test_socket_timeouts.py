@@ -45,7 +45,7 @@ def test_wait_times_out(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> 
     for kind in (socket.timeout, amqp.AMQPTimeoutError, TimeoutError, OSError):
         with pytest.raises(kind):
             ch.wait()
-    assert 0.15 < time.monotonic() - begin < 5
+    assert time.monotonic() - begin > 0.15
     assert_usable(peer, conn, ch)
     sock_of(conn).settimeout(SHORT)
     with pytest.raises(amqp.AMQPTimeoutError, match=r"127\.0\.0\.1"):

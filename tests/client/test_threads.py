@@ -5,75 +5,23 @@ Every thread of a test is waited for, for a limited time.
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import time
 from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 
 import amqplib.client_0_8 as amqp
 import amqplib.client_0_9_1 as amqp91
+from tests.rest import await_rest
 
 from .answering import AnsweringPeer
 from .peer import PATIENCE, Peer, content, method
+from .threads import Threads, waiting
+
+#: For what must not depend on a second look of those who wait.
+at_once = pytest.mark.usefixtures("woken")
 
 CLOSE = method("connection.close", 320, "bye", 0, 0, channel=0)
-
-
-class Threads:
-    """Threads of a test: what they return or raise, by the order of their start."""
-
-    def __init__(self) -> None:
-        self._threads: List[threading.Thread] = []
-        self._outcomes: Dict[int, Any] = {}
-
-    def start(self, function: Callable[..., Any], *args: Any) -> None:
-        number = len(self._threads)
-
-        def run() -> None:
-            try:
-                self._outcomes[number] = function(*args)
-            except BaseException as exc:
-                self._outcomes[number] = exc.with_traceback(None)
-
-        self._threads.append(threading.Thread(target=run, daemon=True))
-        self._threads[-1].start()
-
-    def outcomes(self) -> List[Any]:
-        end = time.monotonic() + PATIENCE
-        for thread in self._threads:
-            thread.join(max(0.0, end - time.monotonic()))
-        hanging = [number for number, thread in enumerate(self._threads) if thread.is_alive()]
-        assert not hanging, "threads %s are still waiting" % hanging
-        return [self._outcomes[number] for number in range(len(self._threads))]
-
-    def results(self) -> List[Any]:
-        """As outcomes(), when nothing was raised."""
-        found = self.outcomes()
-        for outcome in found:
-            if isinstance(outcome, BaseException):
-                raise outcome
-        return found
-
-
-@pytest.fixture
-def threads() -> Threads:
-    return Threads()
-
-
-@contextlib.contextmanager
-def waiting(threads: Threads, function: Callable[..., Any], *args: Any) -> Iterator[None]:
-    """Another thread is in wait() meanwhile, or about to be."""
-    begun = threading.Event()
-
-    def run() -> Any:
-        begun.set()
-        return function(*args)
-
-    threads.start(run)
-    assert begun.wait(PATIENCE)
-    yield
 
 
 @pytest.fixture
@@ -222,6 +170,7 @@ def everybody(conn: amqp.Connection, channels: List[amqp.Channel], threads: Thre
     for channel in (channels[0], *channels):
         threads.start(channel.wait)
     threads.start(conn.wait)
+    await_rest()
 
 
 def open_channels(peer: Peer, conn: amqp.Connection) -> List[amqp.Channel]:
@@ -232,6 +181,7 @@ def open_channels(peer: Peer, conn: amqp.Connection) -> List[amqp.Channel]:
     return channels
 
 
+@at_once
 def test_closing_the_connection_wakes_all(peer: Peer, conn: amqp.Connection, threads: Threads) -> None:
     everybody(conn, open_channels(peer, conn), threads)
     peer.part()
@@ -241,6 +191,7 @@ def test_closing_the_connection_wakes_all(peer: Peer, conn: amqp.Connection, thr
         assert "closed by this program" in str(outcome)
 
 
+@at_once
 @pytest.mark.parametrize("ending", ["close", "reset"])
 def test_the_end_right_behind_the_close_ok(peer: Peer, conn: amqp.Connection, threads: Threads, ending: str) -> None:
     """It is no news, whoever meets it first: close() has succeeded, and others are told of that."""
@@ -253,6 +204,7 @@ def test_the_end_right_behind_the_close_ok(peer: Peer, conn: amqp.Connection, th
         assert "closed by this program" in str(outcome)
 
 
+@at_once
 @pytest.mark.parametrize("ending", ["close", "reset"])
 def test_losing_the_connection_wakes_all(peer: Peer, conn: amqp.Connection, threads: Threads, ending: str) -> None:
     everybody(conn, open_channels(peer, conn), threads)
@@ -261,6 +213,7 @@ def test_losing_the_connection_wakes_all(peer: Peer, conn: amqp.Connection, thre
         assert isinstance(outcome, amqp.ConnectionLostError), outcome
 
 
+@at_once
 def test_the_servers_close_wakes_all(peer: Peer, conn: amqp.Connection, threads: Threads) -> None:
     everybody(conn, open_channels(peer, conn), threads)
     peer.send_bytes(CLOSE)
@@ -271,22 +224,38 @@ def test_the_servers_close_wakes_all(peer: Peer, conn: amqp.Connection, threads:
         assert outcome.amqp_reply_code == 320
 
 
+@at_once
+@pytest.mark.parametrize("publishes", [False, True])
 @pytest.mark.parametrize("ending", ["close", "reset"])
 def test_the_end_right_behind_the_servers_close(
-    peer: Peer, conn: amqp.Connection, threads: Threads, ending: str
+    peer: Peer, conn: amqp.Connection, threads: Threads, ending: str, publishes: bool
 ) -> None:
     """All are told the server's words, also by a thread that meets the end before another has dealt with those."""
-    everybody(conn, open_channels(peer, conn), threads)
-    handle = conn._link._on_control
-    assert handle
+    channels = open_channels(peer, conn)
+    everybody(conn, channels, threads)
+    transport, met = conn.transport, threading.Event()
+    assert transport is not None
+    receive = transport.receive
 
-    def slowly() -> None:
-        time.sleep(0.1)
-        handle()
+    def slowly() -> bytes:
+        data = receive()
+        if CLOSE in data:
+            met.wait(0.25)  # the other thread must not have to wait for this one
+        return data
 
-    conn._link._on_control = slowly
+    def publish_until_the_end() -> None:
+        try:
+            while True:
+                channels[1].basic_publish(amqp.Message(b"x" * 10000))
+        finally:
+            met.set()
+
+    transport.receive = slowly  # type: ignore[method-assign]
     peer.send_bytes(CLOSE)
     getattr(peer, ending)()
+    if publishes:
+        peer.wait()
+        threads.start(publish_until_the_end)
     for outcome in threads.outcomes():
         assert isinstance(outcome, amqp.AMQPConnectionException), outcome
         assert outcome.amqp_reply_code == 320, outcome
@@ -308,6 +277,7 @@ def two_wait(peer: Peer, ch: amqp.Channel, threads: Threads) -> None:
         assert had.acquire(timeout=PATIENCE)
 
 
+@at_once
 def test_closing_a_channel_wakes_those_who_wait_on_it(peer: Peer, conn: amqp.Connection, threads: Threads) -> None:
     channels = open_channels(peer, conn)
     two_wait(peer, channels[0], threads)
@@ -328,9 +298,11 @@ PUBLISHERS: Dict[str, Callable[[amqp91.Channel], Any]] = {
 @pytest.mark.parametrize("answered", [True, False])
 @pytest.mark.parametrize("name", PUBLISHERS)
 def test_closing_a_channel_wakes_those_who_publish_on_it(
-    newer_peer: Peer, threads: Threads, name: str, answered: bool
+    request: pytest.FixtureRequest, newer_peer: Peer, threads: Threads, name: str, answered: bool
 ) -> None:
     """They would wait for ever."""
+    if answered:
+        request.getfixturevalue("woken")
     newer_peer.welcome()
     conn = amqp91.Connection(newer_peer.address, reply_timeout=None, blocked_timeout=None, heartbeat=0)
     newer_peer.open_channel()
@@ -345,7 +317,6 @@ def test_closing_a_channel_wakes_those_who_publish_on_it(
         with pytest.raises(amqp91.AMQPTimeoutError):
             conn.drain_events(timeout=0.1)
     with waiting(threads, PUBLISHERS[name], ch):
-        time.sleep(0.1)
         newer_peer.expect("channel.close")
         if answered:
             newer_peer.send("channel.close_ok")
@@ -379,6 +350,7 @@ def test_closing_a_channel_while_another_call_has_no_answer(
     assert "channel 1 is closed: by this program" in str(outcome)
 
 
+@at_once
 @pytest.mark.parametrize("batch", [False, True])
 @pytest.mark.parametrize("confirms", [False, True])
 def test_publishes_that_another_threads_close_overtakes(
@@ -398,14 +370,20 @@ def test_publishes_that_another_threads_close_overtakes(
     newer_peer.do(lambda: None if published.wait(PATIENCE) else pytest.fail("nothing was published"))
     newer_peer.send("channel.close_ok")
 
+    seen: List[Exception] = []
+
     def gather() -> None:
         with ch.batch():
             threads.start(ch.close)
             assert closing.wait(PATIENCE)
-            ch.basic_publish(amqp91.Message(b"x"), "e")
-            with pytest.raises(amqp91.AMQPTimeoutError):  # not the error of a channel that it has nothing to do with
+            with pytest.raises(amqp91.ChannelClosedError):
+                ch.basic_publish(amqp91.Message(b"x"), "e")
+            try:
                 conn.drain_events(timeout=0.01)
+            except Exception as exc:  # which one is looked at below, for the end of the block raises
+                seen.append(exc)
             published.set()
+            ch.basic_publish(amqp91.Message(b"x"), "e")
 
     def publish() -> None:
         threads.start(ch.close)
@@ -414,6 +392,8 @@ def test_publishes_that_another_threads_close_overtakes(
 
     with pytest.raises(amqp91.ChannelClosedError):
         gather() if batch else publish()
+    # not the error of a channel that it has nothing to do with
+    assert [type(exc) for exc in seen] == [amqp91.AMQPTimeoutError] * batch
     assert batch or not ch.unconfirmed
     published.set()
     assert threads.results() == [None]
@@ -421,6 +401,7 @@ def test_publishes_that_another_threads_close_overtakes(
     conn.close()
 
 
+@at_once
 def test_closing_the_connection_of_a_silent_peer_wakes_all(peer: Peer, conn: amqp.Connection, threads: Threads) -> None:
     everybody(conn, open_channels(peer, conn), threads)
     peer.expect("connection.close", channel=0)
@@ -432,6 +413,7 @@ def test_closing_the_connection_of_a_silent_peer_wakes_all(peer: Peer, conn: amq
         assert "closed by this program: AMQPTimeoutError came while Connection.close_ok was awaited" in str(outcome)
 
 
+@at_once
 def test_the_servers_close_of_a_channel_wakes_those_who_wait_on_it(
     peer: Peer, conn: amqp.Connection, threads: Threads
 ) -> None:
@@ -444,6 +426,7 @@ def test_the_servers_close_of_a_channel_wakes_those_who_wait_on_it(
     assert [outcome.amqp_reply_code for outcome in outcomes].count(404) >= 1
 
 
+@at_once
 def test_calls_that_another_threads_close_overtakes(
     peer: Peer, conn: amqp.Connection, ch: amqp.Channel, threads: Threads
 ) -> None:
@@ -473,6 +456,7 @@ def test_calls_that_another_threads_close_overtakes(
         assert isinstance(outcome, amqp.ChannelClosedError), outcome
 
 
+@at_once
 def test_the_servers_close_of_a_channel_while_one_waits_and_one_calls(
     peer: Peer, conn: amqp.Connection, ch: amqp.Channel, threads: Threads
 ) -> None:
@@ -486,6 +470,7 @@ def test_the_servers_close_of_a_channel_while_one_waits_and_one_calls(
     assert all(isinstance(outcome, amqp.AMQPChannelException) for outcome in outcomes), outcomes
 
 
+@at_once
 def test_the_connection_is_closed_by_a_callback(peer: Peer, conn: amqp.Connection, threads: Threads) -> None:
     channels = open_channels(peer, conn)
     channels[0].callbacks["tag"] = lambda msg: conn.close()

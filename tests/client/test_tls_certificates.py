@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import amqplib.client_0_8 as amqp
-from amqplib.client import tls_errors
 from amqplib.client.deadline import Deadline
-from amqplib.client.tls import TLSTransport
+from amqplib.client.net import tls_errors
+from amqplib.client.net.tls import TLSTransport
 
 from .peer import Peer
 from .test_hosts import offer
@@ -28,7 +28,8 @@ CERTIFICATES = {
     "expired": "its certificate has expired, or that of an authority above it (certificate has expired)",
     "selfsigned": "its certificate is self-signed",
     "wronghost": "its certificate is not valid for 'localhost', but for 'other.example', '::1'",
-    "nameless": "its certificate is not valid for 'localhost', but for 'other'",
+    "nameless": "its certificate is not valid for 'localhost', but for 'CN=other' (server_hostname); a common name",
+    "common": "its certificate is not valid for 'localhost', but for 'CN=localhost' (server_hostname); a common name",
 }
 
 
@@ -37,7 +38,7 @@ CERTIFICATES = {
 def test_certificates(certificates: Path, trusting: Dict[str, Any], name: str, version: ssl.TLSVersion) -> None:
     with TLSPeer(server_context(certificates, name, version)) as peer:
         peer.refuse()
-        if name in ("wronghost", "nameless"):
+        if name in ("wronghost", "nameless", "common"):
             peer.accept()  # who asks for the names
             peer.expect_end()
         exc = refused(peer, trusting)
@@ -142,7 +143,7 @@ def test_names_from_nowhere() -> None:
         (b"\x06\x03\x55\x1d\x11\x04\x0c\x30\x0a\x82\x0810.0.0.7", ["DNS:10.0.0.7"]),
         (b"\x06\x03\x55\x1d\x11\x04\x08\x30\x06\x87\x04\x0a\0\0\x07", ["10.0.0.7"]),
         (b"\x06\x03\x55\x04\x03\x0c\x0810.0.0.7", ["CN=10.0.0.7"]),
-        (b"\x06\x03\x55\x04\x03\x0c\x05other", ["other"]),
+        (b"\x06\x03\x55\x04\x03\x0c\x05other", ["CN=other"]),
     ],
 )
 def test_an_address_where_names_are(certificate: bytes, names: List[str]) -> None:

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 import amqplib.client_0_8 as amqp
 import amqplib.client_0_9_1 as amqp91
-from amqplib.client.url import Target, parse_target
+from amqplib.broker import Broker
+from amqplib.client.connect.url import Target, parse_target
 from amqplib.client_0_8.transport import create_transport
-from amqplib.wire.spec import AMQP_0_9_1
 
 from .exposed import exposed
-from .peer import Peer
+from .frozen import AMQP_0_9_1
+from .peer import PATIENCE, Peer
 from .test_hosts import unused_port
 
 LOCAL = [("localhost", 5672)]
@@ -71,6 +72,8 @@ PARAMETERS: Dict[str, Dict[str, Any]] = {
     "channel_max=10&frame_max=8192": {"channel_max": 10, "frame_max": 8192},
     "auth_mechanism=plain": {"login_method": ["plain"]},
     "auth_mechanism=EXTERNAL&auth_mechanism=PLAIN": {"login_method": ["EXTERNAL", "PLAIN"]},
+    "reply_timeout=30&write_timeout=0.5": {"reply_timeout": 30.0, "write_timeout": 0.5},
+    "blocked_timeout=0&close_timeout=12.25": {"blocked_timeout": 0.0, "close_timeout": 12.25},
     "%68eartbeat=%33": {"heartbeat": 3},
     "": {},
 }
@@ -131,6 +134,12 @@ MISTAKES: Dict[str, str] = {
     "amqp://host?heartbeat=1.5": "heartbeat has to be a whole number",
     "amqp://host?heartbeat=1&heartbeat=2": "heartbeat twice",
     "amqp://host?connection_timeout=0": "connection_timeout has to be a whole number from 1",
+    "amqp://host?reply_timeout=": "reply_timeout has to be a number of seconds, such as 30 or 0.5",
+    "amqp://host?reply_timeout=-1": "reply_timeout has to be a number of seconds",
+    "amqp://host?write_timeout=nan": "write_timeout has to be a number of seconds",
+    "amqp://host?blocked_timeout=1e3": "blocked_timeout has to be a number of seconds",
+    "amqp://host?close_timeout=.5": "close_timeout has to be a number of seconds",
+    "amqp://host?reply_timeout=1&reply_timeout=2": "reply_timeout twice",
     "amqp://host?channel_max=0": "channel_max has to be a whole number from 1 to 65535",
     "amqp://host?frame_max=4095": "frame_max has to be a whole number from 4096",
     "amqp://host?auth_mechanism=": "auth_mechanism has to be something",
@@ -175,6 +184,8 @@ LEAKS = [
     "amqp://bob:%s?heartbeat=30",
     "amqp://bob:%s,host",
     "amqp://bob:x?%s",
+    "amqp://bob:12@34/?%s=1",
+    "amqp://bob:12@34?heartbeat=9&%s",
     "amqps://host?password=%s&bogus=1",
     "amqps://host?certfile=x&password=%s&password=1",
 ]
@@ -280,6 +291,28 @@ def test_its_timeout(peer: Peer) -> None:
     peer.drain()
     with pytest.raises(amqp.AMQPTimeoutError, match=r"no Connection.start within 0\."):
         amqp.Connection("amqp://%s?connection_timeout=200" % peer.address)
+
+
+def publish_until_it_raises(ch: amqp91.Channel) -> None:
+    while True:
+        ch.basic_publish(amqp91.Message("x"))
+
+
+def test_its_timeouts_for_calls() -> None:
+    """In seconds, as the arguments of the same names."""
+    with Broker() as broker:
+        url = "amqp://%s?reply_timeout=0.05&blocked_timeout=0&close_timeout=1&write_timeout=2" % broker.address
+        conn = amqp91.Connection(url, heartbeat=0, reply_timeout=PATIENCE, blocked_timeout=PATIENCE)
+        ch = conn.channel()
+        broker.faults.block("no room")
+        with pytest.raises(amqp91.ConnectionBlockedError):
+            publish_until_it_raises(ch)
+        broker.faults.unblock()
+        broker.faults.stall()
+        with pytest.raises(amqp91.AMQPTimeoutError, match=r"no Channel.queue_declare_ok within 0\."):
+            ch.queue_declare("q")
+        broker.faults.resume()
+        conn.close(timeout=PATIENCE)
 
 
 # --- several hosts -----------------------------------------------------------------------------------------

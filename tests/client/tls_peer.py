@@ -11,9 +11,9 @@ from typing import Any, Dict, Optional
 import pytest
 
 import amqplib.client_0_8 as amqp
-from amqplib.client.tls import TLSTransport
-from amqplib.wire.spec import AMQP_0_8, Dialect
+from amqplib.client.net.tls import TLSTransport
 
+from .frozen import AMQP_0_8, Frozen
 from .peer import Peer
 
 __all__ = ["TLS_1_1", "TLS_1_2", "TLS_1_3", "TLSPeer", "connect", "only", "own", "refused", "server_context"]
@@ -29,8 +29,8 @@ def server_context(
 ) -> ssl.SSLContext:
     """A server's context with the certificate of this name; a TLS `version` makes it speak no other."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates / (name + ".pem"), certificates / (name + ".key"))
-    context.load_verify_locations(certificates / "ca.pem")
+    context.load_cert_chain(str(certificates / (name + ".pem")), str(certificates / (name + ".key")))
+    context.load_verify_locations(str(certificates / "ca.pem"))
     context.verify_mode = client
     if version is not None:
         only(context, version)
@@ -51,7 +51,7 @@ def only(context: ssl.SSLContext, version: ssl.TLSVersion) -> None:
 class TLSPeer(Peer):
     """A Peer whose accept() means a TLS handshake that succeeds."""
 
-    def __init__(self, context: ssl.SSLContext, dialect: Dialect = AMQP_0_8) -> None:
+    def __init__(self, context: ssl.SSLContext, dialect: Frozen = AMQP_0_8) -> None:
         self.context = context
         super().__init__(dialect=dialect)
         self.address = "localhost:%d" % self.port

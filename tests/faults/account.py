@@ -9,7 +9,7 @@ connect again by hand as docs/overview.txt says. What nobody confirmed is publis
     lost          confirmed, and never received
     duplicated    deliveries beyond the first
     invented      received, and never sent, or with another body
-    late          calls that took longer than their deadline and SLACK
+    late          calls that asked to wait for longer than their deadline and SLACK
     raw           errors that are not documented
 
 Duplicates are as they should be, but no more than were in flight when a connection broke: what was unconfirmed then,
@@ -31,12 +31,13 @@ import time
 import zlib
 from collections import deque
 from types import ModuleType
-from typing import Any, Callable, Counter, List, Optional, Set, Tuple
+from typing import Any, Callable, Counter, List, Optional, Set, Tuple, Type
 
 import amqplib.client_0_9_1 as amqp91
 from tests.brokers import SUITES, BrokerError, Node, Nodes, install
+from tests.waits import Asked
 
-from .harness import SLACK, Clock, documented
+from .harness import Calls, documented
 from .proxy import Door, Fault, Proxy
 
 __all__ = ["Account", "Books"]
@@ -88,7 +89,7 @@ class Books:
         self.publishes = 0
         self.confirmed: Set[Id] = set()
         self.received: Counter[Id] = collections.Counter()
-        self.strangers: List[bytes] = []
+        self.strangers: List[Any] = []
         #: The most duplicates that the ends of connections explain.
         self.in_flight = 0
         self.ends: Counter[str] = collections.Counter()
@@ -96,6 +97,8 @@ class Books:
         self.late: List[str] = []
         self.raw: List[str] = []
         self.seconds = 0.0
+        #: How often connections came back by themselves, where they do.
+        self.recoveries = 0
 
     @property
     def lost(self) -> Set[Id]:
@@ -135,6 +138,7 @@ class Books:
             ("invented", self.invented),
             ("late", len(self.late)),
             ("raw", len(self.raw)),
+            ("recoveries", self.recoveries),
             ("seconds", round(self.seconds)),
         ]
         return ", ".join("%s %d" % figure for figure in figures)
@@ -164,14 +168,12 @@ class Program(threading.Thread):
         raise NotImplementedError
 
     def call(self, within: float, name: str, call: Callable[[], Any]) -> Any:
-        began = time.monotonic()
+        calls = Calls(self.account.asked, within)
         try:
-            return call()
+            return calls(name, call)
         finally:
-            took = time.monotonic() - began
-            if took > within + SLACK and took - self.account.clock.starved(began) > within + SLACK:
-                with self.books.lock:
-                    self.books.late.append("%s took %.2f s" % (name, took))
+            with self.books.lock:
+                self.books.late += calls.late
 
     def connect(self) -> Any:
         options = dict.fromkeys(("connect_timeout", "reply_timeout", "write_timeout", "blocked_timeout"), TIMEOUT)
@@ -246,7 +248,7 @@ class Publisher(Program):
             try:
                 ch.wait_for_confirms(timeout=0)
             except amqp91.UnconfirmedError as known:
-                return {msg.number for msg in known.messages}
+                exc = known
             except (amqp91.AMQPException, ValueError):
                 return set()  # all that was sent is confirmed; or it was not even in confirm mode yet
         return {msg.number for msg in getattr(exc, "messages", ())}
@@ -288,7 +290,7 @@ class Consumer(Program):
         found = id_of(msg.body)
         with self.books.lock:
             if found is None:
-                self.books.strangers.append(bytes(msg.body))
+                self.books.strangers.append(msg.body)
             else:
                 self.books.received[found] += 1
         if self.who // len(QUEUES) % 2 == 0:
@@ -324,6 +326,7 @@ class Account:
         seed: int = 1,
         consumer: str = "amqplib.client_0_9_1",
         kill_every: int = 10,
+        recover: bool = False,
     ) -> None:
         self.node = node
         self.messages = messages
@@ -334,8 +337,9 @@ class Account:
         self.over = threading.Event()
         #: How much of all may be published by now.
         self.share = 0.0
-        self.clock = Clock()
+        self.asked = Asked()
         self._consumer = importlib.import_module(consumer)
+        self._recover = recover
         self._pick = random.Random(seed)
 
     def run(self) -> Books:
@@ -349,11 +353,12 @@ class Account:
         direct.close()
         time.sleep(SETTLING)
         count = len(QUEUES) * 2
-        with Proxy(("127.0.0.1", self.node.port)) as proxy, self.clock:
+        with Proxy(("127.0.0.1", self.node.port)) as proxy, self.asked:
             self._doors = doors = [proxy.door(), proxy.door()]  # for publishers, for consumers
             share = self.messages // count
-            publishers = [Publisher(self, who, doors[0], share) for who in range(count)]
-            consumers = [Consumer(self, who, doors[1], self._consumer) for who in range(count)]
+            publisher, consumer = self._programs()
+            publishers = [publisher(self, who, doors[0], share) for who in range(count)]
+            consumers = [consumer(self, who, doors[1], self._consumer) for who in range(count)]
             for program in [*publishers, *consumers]:
                 program.start()
             for number in range(self.faults):
@@ -379,6 +384,12 @@ class Account:
         self.books.seconds = time.monotonic() - began
         return self.books
 
+    def _programs(self) -> Tuple[Type[Publisher], Type[Consumer]]:
+        if not self._recover:
+            return Publisher, Consumer
+        recovering = importlib.import_module("tests.faults.recovering")
+        return recovering.RecoveringPublisher, recovering.RecoveringConsumer
+
     def _progress(self, done: Callable[[], bool]) -> bool:
         """Wait until `done`; False when nothing happens any more."""
         before, since = (0, 0), time.monotonic()
@@ -399,7 +410,7 @@ class Account:
                 for msg in iter(lambda: ch.basic_get(name, no_ack=True), None):  # noqa: B023
                     found = id_of(msg.body)
                     if found is None:
-                        self.books.strangers.append(bytes(msg.body))
+                        self.books.strangers.append(msg.body)
                     else:
                         self.books.received[found] += 1
 
@@ -481,6 +492,7 @@ def main(arguments: List[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kill-every", type=int, default=10, help="one fault in so many kills the broker")
     parser.add_argument("--consumer", default="amqplib.client_0_9_1", help="the client module of the consumers")
+    parser.add_argument("--recover", action="store_true", help="programs whose connections come back by themselves")
     parser.add_argument("--verbose", action="store_true", help="say so after every fault")
     options = parser.parse_args(arguments)
     if options.verbose:
@@ -490,7 +502,13 @@ def main(arguments: List[str]) -> int:
         with Nodes() as nodes:
             node = nodes.start(install(options.suite))
             account = Account(
-                node, options.messages, options.faults, options.seed, options.consumer, options.kill_every
+                node,
+                options.messages,
+                options.faults,
+                options.seed,
+                options.consumer,
+                options.kill_every,
+                options.recover,
             )
             books = account.run()
     except BrokerError as error:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
 from collections import deque
-from types import TracebackType
-from typing import Any, Callable, Deque, Dict, Generic, Iterable, List, Optional, Tuple, Type, TypeVar
+from typing import Any, Callable, Dict, Generic, Iterable, List, Optional, Tuple, TypeVar
 
 import amqplib.client_0_8 as amqp
+from tests.waits import Asked
 
-__all__ = ["LONG", "SLACK", "Calls", "Clock", "Late", "documented", "open_files", "side_by_side"]
+__all__ = ["HUNG", "LONG", "SLACK", "Calls", "documented", "open_files", "side_by_side"]
 
 #: AMQPLIB_TEST_LONG=1: the long form of tests that have one.
 LONG = os.environ.get("AMQPLIB_TEST_LONG", "") not in ("", "0")
 
-#: Seconds that a call may take beyond its deadline.
+#: Seconds that a call may ask to wait for beyond its deadline.
 SLACK = 0.5
 
 #: Seconds after which a run has hung.
@@ -34,72 +35,33 @@ def documented(exc: BaseException) -> bool:
 
 
 def open_files() -> int:
-    """Descriptors that this process has open."""
+    """Descriptors that this process has open, but for those of what nobody has any more."""
+    gc.collect()
     return len(os.listdir("/proc/self/fd"))
 
 
-class Clock:
-    """Times calls, and knows how long this process did not get to run meanwhile.
+class Calls:
+    """What Session calls its calls through: remembers those that were late.
 
-    On a machine that is busy elsewhere a thread wakes late, whatever it waited for. So one that does nothing but sleep
-    keeps a record of by how much; this much does not count.
+    That is judged by what they ask the system to wait for. The clock would measure as well how busy the machine is; by
+    it a call is late only when it has hung.
     """
 
-    TICK = 0.01
-
-    def __init__(self) -> None:
-        self._late: Deque[Tuple[float, float]] = deque(maxlen=100000)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._tick, daemon=True)
-
-    def __enter__(self) -> Clock:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _tick(self) -> None:
-        while not self._over.is_set():
-            before = time.monotonic()
-            time.sleep(self.TICK)
-            now = time.monotonic()
-            if now - before > 1.5 * self.TICK:
-                self._late.append((now, now - before - self.TICK))
-
-    def starved(self, since: float) -> float:
-        """Seconds in which this process wanted to run, since then, and did not."""
-        time.sleep(self.TICK)  # for the thread to notice
-        return sum(seconds for when, seconds in list(self._late) if when >= since)
-
-
-class Calls:
-    """What Session calls its calls through: times each, and remembers those that were late."""
-
-    def __init__(self, clock: Clock, deadline: float) -> None:
-        self._clock = clock
+    def __init__(self, asked: Asked, deadline: float) -> None:
+        self._asked = asked
         self._deadline = deadline
         self.name = "nothing"
         self.late: List[str] = []
 
     def __call__(self, name: str, call: Callable[[], Any]) -> Any:
         self.name = name
-        began = time.monotonic()
+        before, began = self._asked.seconds, time.monotonic()
         try:
             return call()
         finally:
-            took = time.monotonic() - began
-            if took > self._deadline + SLACK:
-                starved = self._clock.starved(began)
-                if took - starved > self._deadline + SLACK:
-                    self.late.append("%s took %.2f s, %.2f s of them starved" % (name, took, starved))
-
-
-class Late(str):
-    """A verdict that may be the machine's fault."""
+            waited, took = self._asked.seconds - before, time.monotonic() - began
+            if waited > self._deadline + SLACK or took > self._deadline + HUNG:
+                self.late.append("%s took %.2f s, and asked to wait for %.2f s" % (name, took, waited))
 
 
 class _Run(Generic[Case]):
@@ -107,7 +69,6 @@ class _Run(Generic[Case]):
         self.cases = deque(cases)
         self.judge = judge
         self.wrong: List[str] = []
-        self.late: List[Case] = []
         self.running: Dict[int, Tuple[Case, float]] = {}
 
     def work(self) -> None:
@@ -122,18 +83,13 @@ class _Run(Generic[Case]):
                 verdict = self.judge(case)
             except BaseException as exc:
                 verdict = "%s: %s" % (type(exc).__name__, exc)
-            if isinstance(verdict, Late):
-                self.late.append(case)
-            elif verdict:
+            if verdict:
                 self.wrong.append("%s: %s" % (case, verdict))
             self.running.pop(me, None)
 
 
 def side_by_side(cases: Iterable[Case], judge: Callable[[Case], Optional[str]], threads: int = 50) -> List[str]:
-    """Judge all cases, so many at a time; the verdicts that are not None. A case that hangs is a verdict as well.
-
-    So many threads want to run at once that one may be late for that. Those that were are judged again one by one.
-    """
+    """Judge all cases, so many at a time; the verdicts that are not None. A case that hangs is a verdict as well."""
     run = _Run(cases, judge)
     workers = [threading.Thread(target=run.work, daemon=True) for _ in range(threads)]
     for worker in workers:
@@ -144,5 +100,4 @@ def side_by_side(cases: Iterable[Case], judge: Callable[[Case], Optional[str]], 
         if hung:
             run.cases.clear()
             return [*run.wrong, *("%s: hangs" % case for case in hung)]
-    again = ((case, judge(case)) for case in run.late)
-    return [*run.wrong, *("%s: %s" % (case, verdict) for case, verdict in again if verdict)]
+    return run.wrong

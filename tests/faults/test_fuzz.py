@@ -1,4 +1,4 @@
-"""The wire core on bytes that nobody foresaw: by hypothesis always, guided by coverage in `-m soak`."""
+"""The wire core, and the whole client, on bytes that nobody foresaw: by hypothesis always, by coverage in `-m soak`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import pytest
 from hypothesis import given
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from amqplib.wire import frames
 from amqplib.wire.protocol import Receiver, Sender
 from amqplib.wire.tables import utc_time
+from fuzz import client
 from fuzz.wire import CHANNELS, CODES, DIALECTS, Content, check, seeds
 from tests.conftest import give_up
 from tests.faults.harness import LONG
@@ -141,25 +142,121 @@ def test_memory_is_not_taken_for_claims(number: int, what: str) -> None:
     assert peak < 2**20, "%d octets were taken" % peak
 
 
+# --- the whole client
+
+
+#: Seeds that tell a part of it each; all of them are run by the soak test.
+SAMPLE = client.seeds()[::37]
+
+
+@examples(50)
+@given(st.binary(max_size=60))
+def test_any_server(data: bytes) -> None:
+    client.check(data)
+
+
+@st.composite
+def spoiled_program(draw: st.DrawFn) -> bytes:
+    data = bytearray(draw(st.sampled_from(SAMPLE)))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(data)))
+        data[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=4))
+    return bytes(data)
+
+
+@examples(50)
+@given(spoiled_program())
+def test_a_server_that_plays_along_for_a_while(data: bytes) -> None:
+    client.check(data)
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_good_servers(which: int) -> None:
+    """All calls are made, and succeed, unless the dialects do not fit: so the tests above do not only test refusals."""
+    for name in client.NAMES:
+        seen = client.check(client.program(which, "confirm", name))
+        errors = [type(exc).__name__ for exc in seen.errors]
+        assert seen.calls[:1] == ["Connection()"]
+        if which == 1:  # client_0_9_1 with a server of 0-8
+            assert errors == ["ProtocolVersionError"]
+        else:
+            assert seen.calls == ["Connection()", "channel()", "confirm", name, "close()"]
+            expected = {"wait": ["AMQPTimeoutError"], "drain": ["AMQPTimeoutError"]}
+            if which == 0:  # client_0_8 with a server of 0-8, which has no confirms
+                expected["publish_confirm"] = ["DialectError"]
+            assert errors == expected.get(name, []), name
+
+
+def rooms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amqplib.protocol.unasked.Room.takes", lambda *args: True)
+    # the flood is to be read to its end, by a slow processor, too
+    monkeypatch.setattr(client.Clock, "__call__", lambda clock: clock.waited)
+
+
+def raw_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def on_frame_max(properties: Dict[str, Any], frame_max: int) -> str:
+        return str(int(properties["version"].partition(".")[0]) > 1000)[:0]
+
+    monkeypatch.setattr("amqplib.client.connect.hints.on_frame_max", on_frame_max)
+
+
+def lateness(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("amqplib.client.deadline.Deadline.expired", lambda self: self._clock() > self._end + 0.6)
+
+
+#: What is undone, an input that tells, and what is said of it.
+UNDONE: Dict[str, Tuple[Any, bytes, str]] = {
+    "room for what nobody asked for": (
+        rooms,
+        client.program(3, "declare", acts=b"\0" * 4 + client.saying("channel.flow", 0, 1) + client.FLOODS),
+        "octets are held of a flood",
+    ),
+    "errors that are documented": (
+        raw_errors,
+        client.program(3, "declare", acts=client.saying("connection.start", 0, 0, 3, 2, 26, 0)),
+        "invalid literal|Exceeds the limit",
+    ),
+    "deadlines": (lateness, client.program(3, "wait", acts=b"\0" * 4 + client.SILENCE * 3), "wait took 1[.]"),
+}
+
+
+@pytest.mark.parametrize("name", UNDONE)
+def test_what_is_undone_is_found(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    undo, data, said = UNDONE[name]
+    client.check(data)
+    undo(monkeypatch)
+    with pytest.raises((AssertionError, ValueError), match=said):
+        client.check(data)
+
+
+# --- guided by coverage
+
+#: What is fuzzed; inputs a second, and points of the code, that it has to come to at least.
+FUZZED = {"fuzz.wire": (seeds, 10, 250), "fuzz.client": (client.seeds, 2, 1000)}
+
+
 @pytest.mark.soak
-@pytest.mark.timeout(SECONDS + 300)
-def test_guided_by_coverage(tmp_path: Path) -> None:
-    """fuzz.wire, for SECONDS seconds, beginning with the seeds."""
+@pytest.mark.timeout(SECONDS + 600)
+@pytest.mark.parametrize("module", FUZZED)
+def test_guided_by_coverage(tmp_path: Path, module: str) -> None:
+    """For SECONDS seconds, beginning with the seeds."""
+    good, rate, points = FUZZED[module]
     if importlib.util.find_spec("atheris") is None:
         if not (3, 11) <= sys.version_info[:2] <= (3, 13) or platform.machine() != "x86_64" or sys.platform != "linux":
             pytest.skip("there is no atheris for this Python on this machine")
         give_up("there is no atheris here")
     corpus = tmp_path / "corpus"
     corpus.mkdir()
-    for number, seed in enumerate(seeds()):
+    for number, seed in enumerate(good()):
         (corpus / str(number)).write_bytes(seed)
     options = [
         "-max_total_time=%d" % SECONDS,
+        "-timeout=300",
         "-max_len=4000",
         "-print_final_stats=1",
         "-seed=%d" % random.getrandbits(31),
     ]
-    command = [sys.executable, "-m", "fuzz.wire", *options, str(corpus)]
+    command = [sys.executable, "-m", module, *options, str(corpus)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, cwd=str(tmp_path), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -168,5 +265,5 @@ def test_guided_by_coverage(tmp_path: Path) -> None:
     runs = int(done.stdout.rpartition("stat::number_of_executed_units:")[2].split()[0])
     covered = int(done.stdout.rpartition(" cov: ")[2].split()[0])
     print("%d inputs, %d points of the code covered" % (runs, covered))
-    assert runs > 10 * SECONDS, done.stdout[-3000:]
-    assert covered > 250, "it was not guided\n" + done.stdout[-3000:]
+    assert runs > rate * SECONDS, done.stdout[-3000:]
+    assert covered > points, "it was not guided\n" + done.stdout[-3000:]

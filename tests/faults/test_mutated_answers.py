@@ -17,8 +17,9 @@ from typing import Callable, Counter, List, Optional, Sequence, Tuple
 import pytest
 
 from amqplib.wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect
+from tests.waits import Asked
 
-from .harness import LONG, Calls, Clock, Late, documented, side_by_side
+from .harness import LONG, Calls, documented, side_by_side
 from .proxy import Proxy
 from .recording import Recording, Replayer, Session, record
 
@@ -147,10 +148,10 @@ def test_mutated_answers(client: str) -> None:
     options = dict.fromkeys(("connect_timeout", "reply_timeout", "write_timeout"), DEADLINE)
     ends: Counter[str] = collections.Counter()
 
-    def judge(number: int, replayer: Replayer, proxy: Proxy, clock: Clock) -> Optional[str]:
+    def judge(number: int, replayer: Replayer, proxy: Proxy, asked: Asked) -> Optional[str]:
         turns = Mutator(recording, dialect, number).turns()
         door = proxy.door(target=lambda: replayer.connect(turns))
-        calls = Calls(clock, DEADLINE)
+        calls = Calls(asked, DEADLINE)
         session = Session(amqp, door.host, calls, protocol=dialect.name, heartbeat=0, **options)
         end: Optional[Exception] = None
         try:
@@ -161,13 +162,13 @@ def test_mutated_answers(client: str) -> None:
             door.close()
         ends[type(end).__name__] += 1
         if calls.late:
-            return Late("; ".join(calls.late))
+            return "; ".join(calls.late)
         return None if end is None or documented(end) else "%s raised %r" % (calls.name, end)
 
     given = os.environ.get("AMQPLIB_TEST_MUTANT")
     numbers = [int(given)] if given else range(COUNT)
-    with Replayer() as replayer, Proxy(lambda: replayer.connect(())) as proxy, Clock() as clock:
-        wrong = side_by_side(numbers, partial(judge, replayer=replayer, proxy=proxy, clock=clock), threads=60)
+    with Replayer() as replayer, Proxy(lambda: replayer.connect(())) as proxy, Asked() as asked:
+        wrong = side_by_side(numbers, partial(judge, replayer=replayer, proxy=proxy, asked=asked), threads=60)
     print("%s: %s" % (client, dict(ends.most_common())))
     assert not wrong, "%d of %d are wrong; the first are\n  %s" % (len(wrong), len(numbers), "\n  ".join(wrong[:20]))
     # most of them do break something, and not all of it at once

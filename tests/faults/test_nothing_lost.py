@@ -29,3 +29,21 @@ def test_nothing_is_lost(series: str, consumer: str) -> None:
     assert not books.wrong(), "%s\n%s" % ("\n".join(books.wrong()[:20]), books.summary())
     assert len(books.confirmed) == messages
     assert sum(books.faults.values()) == faults, books.faults
+
+
+@pytest.mark.parametrize("series", ["3.10", "4.0"])
+def test_nothing_is_lost_where_connections_come_back(series: str) -> None:
+    """With programs in which there is no line of connecting again."""
+    install = installation(series)
+    if install is None:
+        give_up("there is no RabbitMQ %s here" % series)
+    messages, faults, kill_every = (250000, 500, 20) if LONG else (20000, 40, 10)
+    with Nodes() as nodes:
+        node = nodes.start(install)
+        books = Account(node, messages, faults, kill_every=kill_every, recover=True).run()
+    print("RabbitMQ %s: %s" % (node.version, books.summary()))
+    print("faults: %s\nends: %s" % (dict(books.faults), dict(books.ends)))
+    assert not books.wrong(), "%s\n%s" % ("\n".join(books.wrong()[:20]), books.summary())
+    assert len(books.confirmed) == messages
+    assert sum(books.faults.values()) == faults, books.faults
+    assert books.recoveries >= faults

@@ -98,6 +98,16 @@ def connect(broker: Broker, amqp: ModuleType, names: Names) -> Iterator[Connect]
 
 
 @pytest.fixture
+def address(broker: Broker) -> str:
+    """Host and port of a broker on which guest may do what the programs in the documents do."""
+    if (broker.userid, broker.password, broker.virtual_host) != ("guest", "guest", "/"):
+        pytest.skip("the programs log in as guest")
+    if broker.host.rpartition(":")[0] not in ("127.0.0.1", "localhost"):
+        pytest.skip("the programs are for a broker on this machine")
+    return broker.host
+
+
+@pytest.fixture
 def conn(connect: Connect) -> Connection:
     return connect()
 

@@ -29,7 +29,7 @@ def get(ch: Channel, queue: str, no_ack: bool = True) -> Message:
     """The next message of a queue: one published on another channel may need a moment to get there."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        msg = ch.basic_get(queue, no_ack=no_ack)
+        msg: Optional[Message] = ch.basic_get(queue, no_ack=no_ack)
         if msg is not None:
             return msg
         time.sleep(0.005)

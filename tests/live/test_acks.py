@@ -109,6 +109,33 @@ def test_recover(ch: Channel, queue: str) -> None:
     ch.basic_ack(0, multiple=True)
 
 
+@pytest.mark.parametrize("loop", [False, True])
+def test_recover_before_all_was_given(ch: Channel, queue: str, loop: bool) -> None:
+    """What had come and was not given yet is given once, under the tag that the broker knows."""
+    publish(ch, queue, "one", "two", "three")
+    seen: List[Message] = []
+    messages = ch.consume(queue) if loop else None
+    if not loop:
+        ch.basic_consume(queue, callback=seen.append)
+    eventually(lambda: ch.queue_declare(queue, passive=True)[1] == 0)
+    assert ch.pending() == 3
+
+    def one() -> None:
+        if messages is not None:
+            seen.append(next(messages))
+        else:
+            ch.wait()
+
+    one()
+    ch.basic_recover(requeue=True)
+    while len(seen) < 4:
+        one()
+    assert [(msg.body, msg.redelivered) for msg in seen[1:]] == [("one", True), ("two", True), ("three", True)]
+    ch.basic_ack(seen[2].delivery_tag, multiple=True)
+    ch.basic_ack(seen[3].delivery_tag)
+    ch.close()
+
+
 def test_recover_what_was_fetched(ch: Channel, queue: str) -> None:
     publish(ch, queue, "one")
     assert get(ch, queue, no_ack=False).delivery_tag == 1

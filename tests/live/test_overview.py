@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from amqplib.client import url
+from amqplib.client.connect import url
 from tests.conftest import Broker
 
 from .conftest import Names
@@ -15,13 +15,8 @@ from .conftest import Names
 OVERVIEW = Path(__file__).resolve().parents[2] / "docs" / "overview.txt"
 
 
-def test_overview(broker: Broker, names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
-    if (broker.userid, broker.password, broker.virtual_host) != ("guest", "guest", "/"):
-        pytest.skip("the examples log in as guest")
-    host, _, port = broker.host.rpartition(":")
-    if host not in ("127.0.0.1", "localhost"):
-        pytest.skip("the examples are for a broker on this machine")
-    monkeypatch.setattr(url, "DEFAULT_PORT", int(port))
+def test_overview(broker: Broker, address: str, names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(url, "DEFAULT_PORT", int(address.rpartition(":")[2]))
     names.queues.append("amqplib.queue")
     names.exchanges.append("amqplib.fan")
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

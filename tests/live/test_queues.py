@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from types import ModuleType
 from typing import Any, Callable, Dict
 
 import pytest
 
+from amqplib import client_0_8
 from amqplib.client.channel import Channel
 from amqplib.client.connection import Connection
 from amqplib.client.exceptions import AMQPChannelException
@@ -19,6 +21,15 @@ def exists(conn: Connection, queue: str) -> None:
     """Raises when it does not."""
     with conn.channel() as ch:
         ch.queue_declare(queue, passive=True)
+
+
+def there(conn: Connection, queue: str) -> bool:
+    try:
+        return bool(conn.channel().queue_declare(queue, passive=True))
+    except AMQPChannelException as exc:
+        if exc.amqp_reply_code != 404:
+            raise
+        return False
 
 
 def gone(conn: Connection, queue: str) -> None:
@@ -91,15 +102,20 @@ def test_durable(ch: Channel, names: Names, ctl: Callable[..., str]) -> None:
     assert [queue, "true", "false"] in rows
 
 
-def test_auto_delete_is_the_default(conn: Connection, names: Names) -> None:
+@pytest.mark.parametrize("given", [{}, {"auto_delete": True}, {"auto_delete": False}], ids=str)
+def test_auto_delete(conn: Connection, names: Names, amqp: ModuleType, given: Dict[str, Any]) -> None:
+    """The old module's default is True, the newer one's False."""
     queue = names.queue()
     ch = conn.channel()
-    ch.queue_declare(queue)
+    ch.queue_declare(queue, **given)
     exists(conn, queue)
     tag = ch.basic_consume(queue)
     exists(conn, queue)
     ch.basic_cancel(tag)
-    gone(conn, queue)
+    if given.get("auto_delete", amqp is client_0_8):
+        gone(conn, queue)
+    else:
+        exists(conn, queue)
 
 
 def test_exclusive(conn: Connection, connect: Connect, names: Names) -> None:
@@ -151,8 +167,7 @@ def test_arguments(conn: Connection, ch: Channel, names: Names) -> None:
     assert bodies(ch, ranked) == ["5", "3", "1"]
 
     ch.queue_declare(brief, auto_delete=False, arguments={"x-expires": 50})
-    time.sleep(0.4)
-    gone(conn, brief)
+    eventually(lambda: time.sleep(0.2) or not there(conn, brief))  # type: ignore[func-returns-value]  # asking is use
 
 
 def test_expiration(ch: Channel, queue: str) -> None:

@@ -131,7 +131,10 @@ CHANNEL: List[Tuple[Step, int, str]] = [
     (queue(x_queue_type="quorum", exclusive=True), 406, "invalid property 'exclusive-owner' for queue 'N' V"),
     # queues that are there
     (
-        steps(OURS, lambda ch, name: ch.queue_declare(name, exclusive=True, auto_delete=False)),
+        steps(
+            queue(exclusive=True, auto_delete=True, durable=False),
+            lambda ch, name: ch.queue_declare(name, exclusive=True, auto_delete=False),
+        ),
         406,
         "inequivalent arg 'auto_delete' for queue 'N' V: received 'false' but current is 'true'",
     ),

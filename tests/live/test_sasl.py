@@ -82,7 +82,7 @@ def test_tokens_are_asked_for_and_renewed(secured: Secured) -> None:
     with amqp91.Connection(secured.node.host, credentials=credentials) as conn:
         assert len(tokens) == 1
         ends = time.time() + 5.5
-        time.sleep(2.5)
+        time.sleep(1)
         conn.update_secret(secured.token(60), "a token of the program's own")
         time.sleep(max(0, ends - time.time()))
         with conn.channel() as ch:

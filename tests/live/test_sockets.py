@@ -22,16 +22,17 @@ def sock_of(conn: Connection) -> socket.socket:
 
 
 def test_a_timeout_while_waiting(conn: Connection, ch: Channel, queue: str) -> None:
-    sock_of(conn).settimeout(0.1)
     seen: List[Message] = []
     ch.basic_consume(queue, no_ack=True, callback=seen.append)
     for n in range(3):
+        sock_of(conn).settimeout(0.1)
         start = time.monotonic()
         with pytest.raises(socket.timeout) as caught:
             ch.wait()
-        assert 0.05 < time.monotonic() - start < 1
+        assert time.monotonic() - start > 0.05
         assert isinstance(caught.value, OSError)
         assert isinstance(caught.value, TimeoutError)
+        sock_of(conn).settimeout(PATIENCE)
         publish(ch, queue, str(n))
         ch.wait()
         assert [msg.body for msg in seen] == [str(i) for i in range(n + 1)]
@@ -50,19 +51,20 @@ def test_no_byte_is_lost(conn: Connection, connect: Connect, queue: str) -> None
 
     def publish_slowly() -> None:
         for size in sizes:
+            before = timeouts
             publish(other, queue, b"%d" % (size % 10) * size)
-            time.sleep(0.002)
+            eventually(lambda before=before: timeouts > before)  # type: ignore[misc]
 
-    with Worker(publish_slowly):
+    with Worker(publish_slowly) as worker:
         deadline = time.monotonic() + PATIENCE
-        while len(seen) < len(sizes):
+        while len(seen) < len(sizes) or worker.is_alive():
             assert time.monotonic() < deadline
             try:
                 ch.wait()
             except socket.timeout:
                 timeouts += 1
     assert seen == [b"%d" % (size % 10) * size for size in sizes]
-    assert timeouts > 10
+    assert timeouts >= len(sizes)
     sock_of(conn).settimeout(None)
 
 

@@ -11,7 +11,6 @@ import pytest
 
 import amqplib.client_0_8 as amqp
 import amqplib.client_0_9_1 as amqp91
-from amqplib.client.tls import TLSTransport
 from tests.client.tls_peer import only
 from tests.live.secure import Secured
 
@@ -28,10 +27,11 @@ def connect(host: str, options: Any, **more: Any) -> amqp.Connection:
 
 def version(conn: amqp.Connection) -> str:
     """The TLS version that is spoken; the connection is closed."""
-    assert isinstance(conn.transport, TLSTransport)
-    spoken = str(conn.transport._tls.version())
+    facts = conn.tls
+    assert facts is not None
+    assert facts.cipher
     conn.close()
-    return spoken
+    return facts.version
 
 
 # --- let in ------------------------------------------------------------------------------------------------

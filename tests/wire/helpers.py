@@ -5,7 +5,7 @@ Nothing here may call the library's encoders: bytes that tests compare with are 
 
 from __future__ import annotations
 
-import re
+import os
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from amqplib.wire.protocol import Receiver
 from amqplib.wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect, Method
-from amqplib.wire.tables import Reading, TimeReader, UndecodedField, decode_table, utc_time
+from amqplib.wire.tables import Reading, TimeReader, Undecoded, decode_table, utc_time
+from tests.octets import frame as frame
+from tests.octets import octets as octets
 
 Test = TypeVar("Test", bound=Callable[..., None])
 
@@ -26,18 +28,15 @@ METHODS = [(name, method) for name, dialect in DIALECTS.items() for method in di
 METHOD_IDS = ["%s %s" % (name, method.name) for name, method in METHODS]
 
 
+def scaled(count: int) -> int:
+    """So many examples, or AMQPLIB_TEST_EXAMPLES per cent of them, but two at least."""
+    return max(2, count * int(os.environ.get("AMQPLIB_TEST_EXAMPLES") or 100) // 100)
+
+
 def examples(count: int) -> Callable[[Test], Test]:
-    """Run a property with at most `count` examples."""
+    """Run a property with at most `count` examples, or with AMQPLIB_TEST_EXAMPLES per cent of them."""
     health = [HealthCheck.too_slow, HealthCheck.data_too_large]
-    return settings(max_examples=count, deadline=None, database=None, suppress_health_check=health)
-
-
-def octets(text: str) -> bytes:
-    """Bytes from hex digits and quoted text: "00 03 'foo' 49"."""
-    found = re.findall(r"'([^']*)'|([0-9A-Fa-f]{2})", text)
-    data = b"".join(quoted.encode("utf-8") or bytes.fromhex(pair) for quoted, pair in found)
-    assert not re.sub(r"'[^']*'|[0-9A-Fa-f]{2}|\s", "", text), text
-    return data
+    return settings(max_examples=scaled(count), deadline=None, database=None, suppress_health_check=health)
 
 
 def utc_reading() -> Reading:
@@ -101,11 +100,6 @@ class RawFrame(NamedTuple):
     payload: bytes
 
 
-def frame(kind: int, channel: int, payload: bytes) -> bytes:
-    """A frame, put together here so that the library's own is not needed."""
-    return bytes([kind]) + channel.to_bytes(2, "big") + len(payload).to_bytes(4, "big") + payload + b"\xce"
-
-
 def split_frames(data: bytes) -> List[RawFrame]:
     """The frames in `data`, which must be whole."""
     found = []
@@ -124,9 +118,7 @@ def with_length(content: bytes) -> bytes:
     return len(content).to_bytes(4, "big") + content
 
 
-def decode_leniently(
-    data: bytes, to_time: TimeReader = utc_time
-) -> Tuple[Dict[str, Any], List[Tuple[str, UndecodedField]]]:
+def decode_leniently(data: bytes, to_time: TimeReader = utc_time) -> Tuple[Dict[str, Any], List[Undecoded]]:
     """The table in `data`, and what could not be read; what stands around the table must not matter."""
     found = []
     for behind in (b"", b"\x01aI\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00"):
@@ -173,7 +165,7 @@ table_values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(1 << 63), (1 << 63) - 1)
-    | st.floats(allow_nan=False)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=20)
     | st.binary(max_size=20)
     | decimals

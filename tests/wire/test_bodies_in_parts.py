@@ -44,9 +44,9 @@ def outcome(*pieces: bytes) -> Tuple[List[Any], Any, int, int]:
     return events, one.error and (one.error.reply_code, one.error.sig), one.frames, one.contents
 
 
-@pytest.mark.parametrize("believed", [16, 1000])
-def test_cut_anywhere(monkeypatch: pytest.MonkeyPatch, believed: int) -> None:
-    monkeypatch.setattr(content, "_BELIEVED", believed)
+@pytest.mark.parametrize("ahead", [1, 3, 1000])
+def test_cut_anywhere(monkeypatch: pytest.MonkeyPatch, ahead: int) -> None:
+    monkeypatch.setattr(content, "_AHEAD", ahead)
     wire = stream()
     expected = outcome(wire)
     assert [event[3] for event in expected[0]] == [({}, b"".join(BODIES)), None]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from amqplib.wire import frames
 from amqplib.wire.content import BASIC, Assembly, PropertyCodec, encode_header
-from amqplib.wire.errors import LocalError, PeerError
+from amqplib.wire.errors import LocalError, PeerError, UnknownPropertyError
 from amqplib.wire.spec import AMQP_0_8
 from amqplib.wire.tables import UndecodedField
 
@@ -109,8 +109,16 @@ def test_the_order_of_the_dict_does_not_matter() -> None:
     assert BASIC.encode(dict(reversed(list(ALL.items())))) == octets(ALL_BYTES)
 
 
-def test_unknown_names_and_none_are_left_out() -> None:
-    assert BASIC.encode({"delivery_tag": 1, "priority": None, "headers": {}, "type": "x"}) == octets("0020 01'x'")
+def test_none_is_left_out() -> None:
+    assert BASIC.encode({"priority": None, "type": "x"}) == octets("0020 01'x'")
+
+
+@pytest.mark.parametrize("value", [1, None, object()])
+def test_names_that_there_are_not(value: Any) -> None:
+    """However often; whoever encodes knows what to do about them."""
+    for _ in range(2):
+        with pytest.raises(UnknownPropertyError, match=r"^no properties: 'delivery_tag', 'headers'$"):
+            BASIC.encode({"delivery_tag": value, "priority": None, "headers": {}, "type": "x"})
 
 
 def test_a_header_that_cannot_be_read_costs_itself_only() -> None:
@@ -118,7 +126,7 @@ def test_a_header_that_cannot_be_read_costs_itself_only() -> None:
     wire = octets("A000 01'a' 00000005 01'h' 3F'zz'")
     found = BASIC.decode(wire, 0, len(wire), reading)
     assert found == {"content_type": "a", "application_headers": {"h": b"?zz"}}
-    assert reading.undecoded == [("h", UndecodedField(b"?zz"))]
+    assert reading.undecoded == [("h", UndecodedField(b"?zz"), 1)]
     assert BASIC.encode(found) == wire
 
 

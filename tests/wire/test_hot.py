@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, Callable, Dict, List, Tuple, Type, TypeVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from amqplib.wire import content, frames
+from amqplib.wire import content, frames, hot
 from amqplib.wire.errors import LocalError
 from amqplib.wire.hot import AckWriter, DeliveryReader, GetReader
 from amqplib.wire.protocol import Event, Receiver, Sender
 from amqplib.wire.spec import AMQP_0_8
 from amqplib.wire.tables import utc_time
+
+from .helpers import examples
 
 PUBLISH, DELIVER, ACK = AMQP_0_8["basic.publish"], AMQP_0_8["basic.deliver"], AMQP_0_8["basic.ack"]
 GET, GET_OK = AMQP_0_8["basic.get"], AMQP_0_8["basic.get_ok"]
@@ -48,7 +50,7 @@ def plain(method: Any, args: Tuple[Any, ...], props: Dict[str, Any], body: bytes
 
 
 def published(sender: Sender, args: Tuple[Any, ...], props: Dict[str, Any], body: bytes) -> bytes:
-    made = sender.publish(1, args, props, body)
+    made = sender.publish((1, *args), props, body)
     return made if isinstance(made, bytes) else b"".join(made)
 
 
@@ -65,7 +67,7 @@ def feed(one: Receiver, pieces: List[bytes]) -> Tuple[List[Event], Any]:
     return events, one.error and (one.error.reply_code,)  # the text quotes what had come by then
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.lists(messages, max_size=6))
 def test_publishing(sent: List[Tuple[str, str, Dict[str, Any], bytes]]) -> None:
     sender = Sender(AMQP_0_8)
@@ -89,11 +91,14 @@ def got(number: int, exchange: str, routing_key: str, props: Dict[str, Any], bod
     return plain(GET_OK, (number, number % 2 == 1, exchange, routing_key, 7), props, body)
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([delivered, got]), messages), min_size=1, max_size=5), st.data())
-def test_receiving(sent: List[Tuple[Make, Tuple[str, str, Dict[str, Any], bytes]]], data: st.DataObject) -> None:
+@examples(300)
+@given(
+    st.lists(st.tuples(st.sampled_from([delivered, got]), messages, st.integers(1, 4)), min_size=1, max_size=5),
+    st.data(),
+)
+def test_receiving(sent: List[Tuple[Make, Tuple[str, str, Dict[str, Any], bytes], int]], data: st.DataObject) -> None:
     """Whole, cut up, cut short and with an octet changed: events and error are those of the plain way."""
-    wire = b"".join(make(number, *message) for number, (make, message) in enumerate(sent))
+    wire = b"".join(make(n, *message) for n, (make, message, times) in enumerate(sent) for _ in range(times))
     if data.draw(st.booleans()):
         place = data.draw(st.integers(0, len(wire) - 1))
         wire = wire[:place] + bytes((data.draw(st.integers(0, 255)),)) + wire[place + 1 :]
@@ -110,33 +115,60 @@ def test_limits() -> None:
     assert events == []
     assert error[0] == 501
     one = receiver()
-    one.frame_max = 107
-    assert feed(one, [wire])[1][0] == 501
+    one.frame_max = 99
+    assert feed(one, [wire]) == ([], None)
+    assert len(one.left_out) == 1
 
 
-def test_memories_are_bounded() -> None:
+def test_memories_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hot, "_BOUND", 400)
     sender = Sender(AMQP_0_8)
     writer = sender._publish
     one = receiver()
     for n in range(9000):
         args = 0, "", "key %d" % n, False, False
-        assert published(sender, args, {"message_id": str(n)}, b"") == plain(PUBLISH, args, {"message_id": str(n)}, b"")
-        delivery = plain(DELIVER, ("tag %d" % n, n, False, "", "key %d" % n), {"message_id": str(n)}, b"")
+        assert published(sender, args, {"type": str(n)}, b"") == plain(PUBLISH, args, {"type": str(n)}, b"")
+        delivery = plain(DELIVER, ("tag %d" % n, n, False, "", "key %d" % n), {"type": str(n)}, b"")
         ((_, _, got, (props, _)),) = one.receive(delivery)
-        assert (got[0], got[4], props) == ("tag %d" % n, "key %d" % n, {"message_id": str(n)})
+        assert (got[0], got[4], props) == ("tag %d" % n, "key %d" % n, {"type": str(n)})
     reader = reader_of(one, DeliveryReader)
-    for memory in (writer._methods, writer._properties, reader._heads, reader._routes, reader._properties):
-        assert 0 < len(memory) <= 4096
+    for memory in (writer._routes.known, reader._heads, reader._routes.known, reader._properties.known):
+        assert 0 < len(memory) <= 400
 
 
-def test_long_ones_are_not_remembered() -> None:
-    writer = Sender(AMQP_0_8)._publish
-    long = {"message_id": "x" * 255, "app_id": "y" * 200}
-    assert writer.properties(long) == content.BASIC.encode(long)
-    assert not writer._properties
+def test_keys_that_never_come_again_do_not_fill_a_memory() -> None:
+    """One in 32 is remembered, once there have been many; so those that do come again are known soon."""
+    sender = Sender(AMQP_0_8)
     one = receiver()
-    one.receive(plain(DELIVER, ("tag", 1, False, "", "k"), long, b""))
-    assert not reader_of(one, DeliveryReader)._properties
+    for n in range(1256):
+        sender.publish((1, 0, "", "key %d" % n, False, False), {"type": str(n)}, b"")
+        one.receive(delivered(2, "", "key %d" % n, {"type": str(n)}, b""))
+    reader = reader_of(one, DeliveryReader)
+    writer = sender._publish
+    memories = [memory.known for memory in (writer._routes, reader._routes, reader._properties)]
+    assert [len(memory) for memory in memories] == [256 + 31] * 3
+    for _ in range(32):
+        sender.publish((1, 0, "", "again", False, False), {"type": "again"}, b"")
+        one.receive(delivered(2, "", "again", {"type": "again"}, b""))
+    assert [len(memory) for memory in memories] == [256 + 32] * 3
+
+
+@pytest.mark.parametrize(
+    "props",
+    [
+        {"type": "x" * 255, "app_id": "y" * 200},
+        {"application_headers": {"a": 1}},
+        {"correlation_id": "x"},
+        {"message_id": "x", "type": "t"},
+        {"timestamp": datetime(2026, 11, 26, tzinfo=timezone.utc)},
+    ],
+)
+@pytest.mark.parametrize("make", [delivered, got])
+def test_what_is_long_or_another_each_time_is_not_remembered(make: Make, props: Dict[str, Any]) -> None:
+    one = receiver()
+    for body in (b"", b"x", b"x"):
+        assert one.receive(make(2, "", "k", props, body))[0][3] == (props, body)
+    assert not any(reader._properties.known for reader in one._runs.values() if isinstance(reader, DeliveryReader))
 
 
 def test_nothing_is_shared() -> None:
@@ -147,15 +179,49 @@ def test_nothing_is_shared() -> None:
         ((_, _, _, (first, _)),) = one.receive(wire)
         first.get("application_headers", {"a": {}})["a"]["c"] = 2
         first["priority"] = 9
-        ((_, _, _, (second, _)),) = one.receive(wire)
-        assert second == props
+        # read once more, and from memory
+        for _ in range(3):
+            ((_, _, _, (another, _)),) = one.receive(wire)
+            assert another == props
+            another.get("application_headers", {"a": {}})["a"]["d"] = 3
+            another["priority"] = 8
     sender = Sender(AMQP_0_8)
     headers: Dict[str, Any] = {"a": 1}
     args = 0, "", "k", False, False
-    sender.publish(1, args, {"application_headers": headers}, b"")
+    sender.publish((1, *args), {"application_headers": headers}, b"")
     headers["a"] = 2
     changed = {"application_headers": headers}
     assert published(sender, args, changed, b"") == plain(PUBLISH, args, changed, b"")
+
+
+def test_publishes_that_are_alike() -> None:
+    """The third of a kind is made of what is remembered; a program that changes its properties is not surprised."""
+    sender = Sender(AMQP_0_8)
+    args = 0, "", "k", False, False
+    kinds: List[Dict[str, Any]] = [
+        {},
+        {"priority": 1},
+        {"timestamp": datetime(2026, 11, 23)},
+        {"type": bytearray(b"t")},
+    ]
+    for props in [*kinds, {"application_headers": {"a": 1}}]:
+        for number in range(12):
+            body = b"x" * (1 + number // 6)
+            assert published(sender, args, props, body) == plain(PUBLISH, args, props, body)
+            if number % 6 == 4:
+                props["message_id"] = "m%d" % number
+                props.get("application_headers", {})["b"] = number
+                props.get("type", bytearray()).append(number)
+
+
+@examples(150)
+@given(st.lists(st.tuples(messages, st.integers(1, 4)), max_size=6))
+def test_publishing_again_and_again(sent: List[Tuple[Tuple[str, str, Dict[str, Any], bytes], int]]) -> None:
+    sender = Sender(AMQP_0_8)
+    for (exchange, routing_key, props, body), times in sent * 2:
+        for _ in range(times):
+            args = 0, exchange, routing_key, True, False
+            assert published(sender, args, props, body) == plain(PUBLISH, args, props, body)
 
 
 def test_an_argument_that_can_be_changed() -> None:
@@ -166,8 +232,25 @@ def test_an_argument_that_can_be_changed() -> None:
         args = 0, "", key, False, False
         assert published(sender, args, {}, b"") == plain(PUBLISH, args, {}, b"")
         assert published(sender, args, {"type": key}, b"") == plain(PUBLISH, args, {"type": key}, b"")
+        known = 0, "", "k", False, False
+        assert published(sender, known, {"type": key}, b"") == plain(PUBLISH, known, {"type": key}, b"")
     with pytest.raises(LocalError, match="routing_key"):
-        sender.publish(1, (0, "", ["k"], False, False), {}, b"")
+        sender.publish((1, 0, "", ["k"], False, False), {}, b"")
+
+
+@pytest.mark.parametrize("key", [b"k", "\udcff", "ü" * 127, "x" * 255])
+@pytest.mark.parametrize("bits", [(0, 1), (None, "yes"), (True, True)])
+def test_arguments_of_other_classes(key: Any, bits: Tuple[Any, Any]) -> None:
+    args = 0, "x", key, *bits
+    assert published(Sender(AMQP_0_8), args, {}, b"") == plain(PUBLISH, args, {}, b"")
+
+
+@pytest.mark.parametrize("key", [None, 1, "x" * 256, "ü" * 128, "\ud800"])
+def test_arguments_that_do_not_fit(key: Any) -> None:
+    with pytest.raises(LocalError, match=r"^basic\.publish: routing_key: "):
+        Sender(AMQP_0_8).publish((1, 0, "", key, False, False), {}, b"")
+    with pytest.raises(LocalError, match=r"^basic\.publish: ticket: "):
+        Sender(AMQP_0_8).publish((1, -1, "", "k", False, False), {}, b"")
 
 
 def test_what_is_too_long_for_the_short_way() -> None:
@@ -183,7 +266,7 @@ def test_what_is_too_long_for_the_short_way() -> None:
         assert published(sender, args, props, body) == plain(PUBLISH, args, props, body, 8192)
     sender.frame_max = 64
     with pytest.raises(LocalError, match=r"^basic\.publish: 57 octets"):
-        sender.publish(1, (0, 48 * "x", "", False, False), {}, b"")
+        sender.publish((1, 0, 48 * "x", "", False, False), {}, b"")
     assert published(sender, (0, 47 * "x", "", False, False), {}, b"") == plain(
         PUBLISH, (0, 47 * "x", "", False, False), {}, b""
     )
@@ -221,16 +304,59 @@ def test_a_get_that_is_too_long() -> None:
 
 
 @pytest.mark.parametrize("make", [delivered, got])
-def test_every_octet_of_a_run_changed(make: Make) -> None:
-    """In the second of two contents, so that the first has been taken by the short way."""
-    one = make(1, "x", "k", {"priority": 1}, b"body")
+@pytest.mark.parametrize("props", [{"priority": 1}, {"message_id": "m"}])
+def test_every_octet_of_a_run_changed(make: Make, props: Dict[str, Any]) -> None:
+    """Behind contents that are alike, so that all that can be known of one is known; or hardly anything can be."""
+    one = make(1, "x", "k", props, b"body")
     for place in range(len(one)):
-        wire = one + one[:place] + bytes((one[place] ^ 0x55,)) + one[place + 1 :] + one
+        wire = 3 * one + one[:place] + bytes((one[place] ^ 0x55,)) + one[place + 1 :] + one
         assert feed(receiver(), [wire]) == feed(receiver(hot=False), [wire])
 
 
-def test_what_is_known_of_property_lists_is_bounded() -> None:
-    codec = content.PropertyCodec(content.BASIC.fields)
-    for n in range(1100):
-        assert codec.encode({"unknown %d" % n: 1, "priority": n % 256}) == b"\x08\x00" + bytes((n % 256,))
-    assert 0 < len(codec._plans) <= 512
+def middles_of(one: Receiver) -> Dict[bytes, Any]:
+    return {raw: it for head in reader_of(one, DeliveryReader)._heads.values() for raw, it in head.middles.items()}
+
+
+def test_deliveries_that_are_alike() -> None:
+    """Of what is looked up as a whole, nothing is shared, and a frame that is too long now costs its message."""
+    one = receiver()
+    wire = b"".join(delivered(2 * n, "x", "k", {"priority": 1}, b"body %d" % n) for n in range(9))
+    events = one.receive(wire)
+    assert len(middles_of(one)) == 1
+    for n, (_, _, args, (props, body)) in enumerate(events):
+        assert (args, props, body) == (("tag", 2 * n, False, "x", "k"), {"priority": 1}, b"body %d" % n)
+        props["priority"] = 2
+    assert one.receive(wire)[-1][3] == ({"priority": 1}, b"body 8")
+    one.frame_max = 5
+    assert one.receive(wire) == []
+    assert len(one.left_out) == 9
+
+
+def test_deliveries_that_are_not_alike() -> None:
+    """What was remembered of them is dropped; when they become alike, it is found out."""
+    one = receiver()
+    for n in range(1, 300):
+        one.receive(delivered(n, "x", "k", {}, b"x" * n))
+    assert not middles_of(one)
+    for n in range(20000, 20010):
+        one.receive(delivered(n, "x", "k", {}, b"x"))
+    assert len(middles_of(one)) == 2  # of even numbers and of odd ones
+
+
+def test_deliveries_of_many_kinds_that_come_again() -> None:
+    """More kinds than a consumer is judged by, each so often that looking for them pays: they stay known."""
+    one = receiver()
+    for n in range(1, 201):
+        for again in range(5):
+            one.receive(delivered(10 * n + 2 * again, "x", "k", {}, b"x" * n))
+    assert len(middles_of(one)) > 100
+
+
+def test_what_is_known_of_deliveries_is_bounded() -> None:
+    one = receiver()
+    for n in range(3000):
+        for number in range(2, 10, 2):
+            wire = plain(DELIVER, ("tag %d" % n, number, False, "", "k"), {}, b"x" * (number // 4))
+            assert [(event[2][0], event[3][1]) for event in one.receive(wire)] == [("tag %d" % n, b"x" * (number // 4))]
+    assert 0 < len(middles_of(one)) <= 4096
+    assert len(reader_of(one, DeliveryReader)._heads) <= 4096

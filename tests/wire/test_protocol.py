@@ -221,16 +221,15 @@ def test_fields_that_cannot_be_read_are_collected() -> None:
     assert one.error is None
     assert events[0][2] == (0, 9, {"key": b"z\x01"}, "P", "e")
     assert events[1] == delivery(1, b"", application_headers={"h": UndecodedField(b"?")})
-    assert one.reading.undecoded == [("key", b"z\x01"), ("h", b"?")]
+    assert one.reading.undecoded == [("key", b"z\x01", 1), ("h", b"?", 1)]
 
 
 # --- limits -----------------------------------------------------------------------------------------------
 
 
-def test_frame_max() -> None:
-    """A frame of just the size agreed on passes."""
-    one = receiver()
-    one.frame_max = 16
+def test_the_longest_method() -> None:
+    """One whose payload is of just that size passes: the overhead is not counted."""
+    one = receiver(header_max=8)
     assert feed(one, [octets("01 0001 00000008 0014 000B 00000000 CE")]) == [(1, "channel.open_ok", ("",), None)]
     one.receive(octets("01 0001 00000009 0014 000B 00000001 'x' CE"))
     assert blame(one) == 501

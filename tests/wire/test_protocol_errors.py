@@ -58,7 +58,7 @@ WRONG: Dict[str, Wrong] = {
         "08 0000 00000000 00", 501, "the frame's end octet is 0x00: 08 00 00 00 00 00 00 00"
     ),
     "a frame over the limit": Wrong(
-        "01 0001 00000039 00", 501, "a frame of 65 octets; 64 were agreed on: 01 00 01 00 00 00 39", {"frame_max": 64}
+        "03 0001 00000041 00", 501, "a frame of 73 octets; 64 were agreed on: 03 00 01 00 00 00 41", {"frame_max": 64}
     ),
     "a frame of 4 GB": Wrong(
         "03 0001 FFFFFFFF 00",

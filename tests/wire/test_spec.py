@@ -11,7 +11,7 @@ from typing import Dict, List, NamedTuple, Tuple
 import pytest
 
 from amqplib.wire.content import BASIC, BASIC_CLASS_ID
-from amqplib.wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect, sig_of
+from amqplib.wire.spec import AMQP_0_8, AMQP_0_9_1, REPLIES, Dialect, reply_of, sig_of
 
 from .helpers import DIALECTS
 
@@ -37,16 +37,21 @@ def _fields(words: List[str]) -> Tuple[Tuple[str, str], ...]:
     return tuple((OURS.get(name, name.replace("-", "_")), kind) for name, kind in pairs)
 
 
+TABLES = Path(__file__).with_name("rabbitmq_tables.txt")
+
+
 def _read_facts() -> Tuple[Dict[str, Dict[str, Fact]], Dict[str, Tuple[Tuple[str, str], ...]]]:
     methods: Dict[str, Dict[str, Fact]] = {}
     properties: Dict[str, Tuple[Tuple[str, str], ...]] = {}
     dialect = ""
-    for line in Path(__file__).with_name("rabbitmq_tables.txt").read_text(encoding="ascii").splitlines():
+    for line in TABLES.read_text(encoding="ascii").splitlines():
         if line.startswith("["):
             dialect = line.strip("[]")
             methods[dialect] = {}
         elif line.startswith("basic properties"):
             properties[dialect] = _fields(line.split()[2:])
+        elif line.startswith("constant"):
+            continue
         elif line and not line.startswith("#"):
             name, class_id, method_id, *words = line.split()
             flags = {word for word in words if ":" not in word}
@@ -156,3 +161,18 @@ def test_looking_up() -> None:
 def test_shown() -> None:
     assert repr(AMQP_0_9_1) == "<AMQP 0-9-1>"
     assert repr(AMQP_0_9_1["connection.close"]) == "<connection.close 10,50>"
+
+
+def test_reply_codes() -> None:
+    """Those of both versions, which agree about them; 0-8 has one more."""
+    ends = {"soft-error": "channel", "hard-error": "connection"}
+    theirs = {
+        (int(code), name.replace("-", "_"), ends[kind])
+        for line in TABLES.read_text(encoding="ascii").splitlines()
+        if line.startswith("constant")
+        for _, name, code, kind in [line.split()]
+    }
+    assert set(REPLIES.values()) == theirs
+    assert len(theirs) == len(REPLIES) == 19
+    assert [REPLIES[code].code for code in REPLIES] == list(REPLIES)
+    assert {reply_of(reply.name) for reply in REPLIES.values()} == theirs

@@ -1,0 +1,1 @@
+"""The network: octets to and from a peer, plain or over TLS. Nothing here knows of AMQP."""

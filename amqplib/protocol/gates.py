@@ -1,0 +1,129 @@
+"""Gates: why a publish is not simply sent.
+
+A port without a gate is the fast path: its publishes go straight to the network. Otherwise the driver asks the gate.
+Only `Port.regate` chooses one. There are four: SHUT and BLOCKED below, Batch, and the books of confirms.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple, Union
+
+from ..wire.frames import METHOD, PREFIX
+from ..wire.spec import AMQP_0_9_1
+from .endings import Over
+
+__all__ = ["BLOCKED", "SHUT", "Batch", "Data", "Entered", "Gate"]
+
+#: What is sent at one go: octets, or pieces of a long body, some of them views of it.
+Data = Union[bytes, Sequence[Union[bytes, memoryview]]]
+
+#: A delivery tag, None outside of confirm mode; and what to send now, None for nothing.
+Entered = Tuple[Optional[int], Optional[Data]]
+
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Gate(Protocol):
+        """What a publish has to pass."""
+
+        def enter(self, frames: Data, msg: Any, key: Any) -> Optional[Entered]:
+            """Let a publish in; None when it has to wait. Raises Over when it can never be sent.
+
+            key: how a mandatory message would look if it came back; None for others.
+            """
+
+
+class _Shut:
+    """The channel or the connection is over, or about to be."""
+
+    def enter(self, frames: Data, msg: Any, key: Any) -> Optional[Entered]:
+        raise Over
+
+    def __repr__(self) -> str:
+        return "shut"
+
+
+class _Blocked:
+    """The broker takes no publishes for the time being (connection.blocked)."""
+
+    def enter(self, frames: Data, msg: Any, key: Any) -> Optional[Entered]:
+        return None
+
+    def __repr__(self) -> str:
+        return "blocked"
+
+
+SHUT, BLOCKED = _Shut(), _Blocked()
+
+_GATHERED: Entered = None, None
+
+#: Class and method id of basic.publish, in any dialect, where a method frame has them.
+_PUBLISH = AMQP_0_9_1["basic.publish"].key.to_bytes(4, "big")
+
+
+class Batch:
+    """Gathers the frames of one channel, to be sent together. In confirm mode they are counted as they are gathered.
+
+    Frames leave in the order in which they came. Whatever else the channel sends takes along what is gathered.
+    """
+
+    __slots__ = ("books", "gathered", "lost", "owner", "size")
+
+    #: Octets that are gathered before they are sent.
+    LIMIT = 65536
+
+    def __init__(self, books: Optional[Gate], owner: int) -> None:
+        self.books = books
+        #: The thread inside the with-statement.
+        self.owner = owner
+        self.gathered: List[bytes] = []
+        #: Octets gathered.
+        self.size = 0
+        #: Were messages in it that no books have when its connection was lost?
+        self.lost = False
+
+    def enter(self, frames: Data, msg: Any, key: Any) -> Optional[Entered]:
+        """Gather a publish. A long body goes at once, and waits until what was gathered before it has gone."""
+        if type(frames) is not bytes and self.gathered:
+            return None
+        entered = _GATHERED
+        if self.books is not None:
+            counted = self.books.enter(frames, msg, key)
+            if counted is None:
+                return None
+            entered = counted[0], None
+        if type(frames) is bytes:
+            self.gathered.append(frames)
+            self.size += len(frames)
+            return entered
+        return entered[0], frames
+
+    def add(self, frame: bytes) -> None:
+        """Gather the frame of a method, such as an acknowledgement."""
+        self.gathered.append(frame)
+        self.size += len(frame)
+
+    def take(self) -> bytes:
+        """All that is gathered; it is not here any more."""
+        # another list first: a signal handler may add to it in between, and comes behind what is taken
+        gathered, self.gathered, self.size = self.gathered, [], 0
+        return b"".join(gathered)
+
+    def lose(self, taken: bytes = b"") -> None:
+        """The connection is lost, and with it what was gathered, and what was taken and could not be sent."""
+        self.lost = self.lost or (self.books is None and _has_publish(taken + self.take()))
+
+    def put_back(self, frames: bytes) -> None:
+        """What was taken could not be sent."""
+        self.gathered.insert(0, frames)
+        self.size += len(frames)
+
+
+def _has_publish(data: bytes) -> bool:
+    offset = 0
+    while offset < len(data):
+        if data[offset + 7 : offset + 11] == _PUBLISH and data[offset] == METHOD:
+            return True
+        offset += PREFIX.size + PREFIX.unpack_from(data, offset)[2] + 1
+    return False

@@ -1,0 +1,1 @@
+"""`python -m amqplib`, or `amqplib` where it is installed: messages from the command line."""
