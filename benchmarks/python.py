@@ -28,6 +28,10 @@ SLICES = 32
 _PROCESSORS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
+#: What is counted -> how often an operation does it.
+Counts = Dict[str, float]
+
+
 class Process(Program):
     """benchmarks.clients.python_part with the amqplib of a checkout."""
 
@@ -38,6 +42,10 @@ class Process(Program):
     def measure(self, part: Part) -> float:
         """Microseconds an operation, in one slice."""
         return float(self.ask(part.name, part.name)) * 1e6
+
+    def count(self, part: Part) -> Counts:
+        """What Python does for an operation."""
+        return {what: float(count) for what, count in self.ask("count " + part.name, part.name).items()}
 
 
 class Figure(NamedTuple):
@@ -87,6 +95,19 @@ def measure(parts: Sequence[Part], rounds: int, beside: Optional[Path] = None) -
                 figures[part.name].append(sum_up(_take_turns(ours, part, other, part if beside else LOOP)))
     progress.end()
     return figures
+
+
+def count(parts: Sequence[Part]) -> Dict[str, Counts]:
+    """What Python does for an operation: the same on every machine with this Python, however busy it is.
+
+    Nearly: what is done once in so many milliseconds is done more often by a slow one. So it is the least of three.
+    """
+
+    def least(several: Sequence[Counts]) -> Counts:
+        return {what: min(counts[what] for counts in several) for what in several[0]}
+
+    with Process(ROOT) as process:
+        return {part.name: least([process.count(part) for _ in range(3)]) for part in parts}
 
 
 def _take_turns(ours: Process, part: Part, other: Process, opposite: Part) -> List[Tuple[float, float]]:

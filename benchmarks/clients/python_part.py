@@ -5,7 +5,8 @@
 measures the amqplib of the checkout DIR, whichever one this file belongs to. It connects to the broker in memory, for
 real, and notes what that sends; then the socket under the connection is replaced (see in_memory), and what was noted
 comes once more, as often as wanted. It reads the name of a row a line from its input, and answers each with a line:
-seconds of CPU time for each operation. Garbage collection is off while the clock runs.
+seconds of CPU time for each operation. Garbage collection is off while the clock runs. With "count" before the name the
+answer is what Python does for each operation: instructions, and calls of functions that are written in C.
 
 Only public names of amqplib are used, so that the same program measures an older and a newer one.
 """
@@ -19,6 +20,7 @@ import platform
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
 from benchmarks.clients import calibration, in_memory
@@ -93,6 +95,8 @@ class Client:
         self._content = Sender(AMQP_0_9_1).content
         self._made = self._delivered = 0
         self._samples: List[Sample] = []
+        #: What a row measures with.
+        self._clock: Callable[[], Clock] = Clock
         self._message: Any = Message
         self._got: List[Any] = []
         self._bodies = [(b"%d " % number).ljust(SIZE, b".") for number in range(_BATCH)]
@@ -179,14 +183,14 @@ class Client:
 
     def publish(self, times: int) -> float:
         publish, message, body = self._channel.basic_publish, self._message, self._bodies[0]
-        with Clock() as clock:
+        with self._clock() as clock:
             for _ in range(times):
                 publish(message(body), routing_key=QUEUE)
         return clock.seconds
 
     def publish_real(self, times: int, kind: str, size: int) -> float:
         publish, message, samples = self._channel.basic_publish, self._message, self._fresh(kind, times, size)
-        with Clock() as clock:
+        with self._clock() as clock:
             for body, properties, exchange, routing_key in samples:
                 publish(message(body, **properties), exchange, routing_key)
         self._samples = samples
@@ -200,7 +204,7 @@ class Client:
             args = "acking", self._delivered, False, exchange, routing_key
             stream.append(self._content(self._number, method, args, properties, body))
         self._sock.feed(b"".join(stream))
-        with Clock() as clock:
+        with self._clock() as clock:
             for _ in range(times):
                 wait()
         for sample, msg in zip(samples, self._got):
@@ -214,7 +218,7 @@ class Client:
 
     def encode_real(self, times: int, kind: str, size: int) -> float:
         encode, lists = self._basic.encode, [sample.properties for sample in self._fresh(kind, times, size)]
-        with Clock() as clock:
+        with self._clock() as clock:
             for properties in lists:
                 encode(properties)
         return clock.seconds
@@ -222,7 +226,7 @@ class Client:
     def decode_real(self, times: int, kind: str, size: int) -> float:
         decode, encode, reading = self._basic.decode, self._basic.encode, self._reading
         lists = [encode(sample.properties) for sample in self._fresh(kind, times, size)]
-        with Clock() as clock:
+        with self._clock() as clock:
             for data in lists:
                 decode(data, 0, len(data), reading)
         return clock.seconds
@@ -232,7 +236,7 @@ class Client:
         publish, settle, together = channel.basic_publish, channel.wait_for_confirms, range(_CONFIRMED)
         tag: Any = None
         confirms = self._confirms(times // _CONFIRMED)
-        with Clock() as clock:
+        with self._clock() as clock:
             for confirm in confirms:
                 for _ in together:
                     tag = publish(message(body), routing_key=QUEUE)
@@ -244,7 +248,7 @@ class Client:
     def batch(self, times: int) -> float:
         channel, publish = self._channel, self._channel.basic_publish
         message, body, together = self._message, self._bodies[0], range(_BATCH)
-        with Clock() as clock:
+        with self._clock() as clock:
             for _ in range(times // _BATCH):
                 with channel.batch():
                     for _ in together:
@@ -256,7 +260,7 @@ class Client:
         stream = self._deliveries
         pieces = [stream[start : start + in_memory.READ] for start in range(0, len(stream), in_memory.READ)]
         found = 0
-        with Clock() as clock:
+        with self._clock() as clock:
             for _ in range(times // _TOGETHER):
                 for piece in pieces:
                     found += len(receive(piece))
@@ -267,7 +271,7 @@ class Client:
     def get(self, times: int) -> float:
         self._sock.answer(self._answers * (times // _ANSWERS))
         get, took = self._channel.basic_get, self._got.append
-        with Clock() as clock:
+        with self._clock() as clock:
             for _ in range(times):
                 took(get(QUEUE, no_ack=True))
         if [msg.body for msg in self._got] != self._bodies[:_ANSWERS] * (times // _ANSWERS):
@@ -282,7 +286,7 @@ class Client:
             channel.queue_declare(QUEUE, passive=True)  # reads all
             if channel.pending() != _TOGETHER:
                 raise PartError("%d deliveries are here, not %d" % (channel.pending(), _TOGETHER))
-            with Clock() as clock:
+            with self._clock() as clock:
                 for _ in range(_TOGETHER):
                     wait()
             seconds += clock.seconds
@@ -293,7 +297,7 @@ class Client:
         wait = self._channel.wait
         for _ in range(times // _TOGETHER):
             self._sock.feed(self._deliveries)
-        with Clock() as clock:
+        with self._clock() as clock:
             for _ in range(times):
                 wait()
         self._check_bodies(times)
@@ -302,13 +306,13 @@ class Client:
     def call(self, times: int) -> float:
         self._sock.answer([self._declared] * times)
         declare = self._channel.queue_declare
-        with Clock() as clock:
+        with self._clock() as clock:
             for _ in range(times):
                 declare(QUEUE, passive=True)
         return clock.seconds
 
     def loop(self, times: int) -> float:
-        with Clock() as clock:
+        with self._clock() as clock:
             calibration.loop(times)
         return clock.seconds
 
@@ -319,6 +323,16 @@ class Client:
         if self._sock.unread():
             raise PartError("%s: %d octets were not received" % (part.name, self._sock.unread()))
         return seconds / part.times
+
+    def count(self, part: Part) -> Dict[str, float]:
+        """Instructions of Python's own and calls of C functions an operation; the same each time."""
+        counter = Counter()
+        self._clock = lambda: counter
+        try:
+            self.measure(part)
+        finally:
+            self._clock = Clock
+        return {"instructions": counter.instructions / part.times, "C calls": counter.calls / part.times}
 
     def check(self) -> None:
         """Does each row send what it should? Raises PartError."""
@@ -359,6 +373,38 @@ class Clock:
     def __exit__(self, *exc_info: object) -> None:
         self.seconds += time.process_time()
         gc.enable()
+
+
+class Counter(Clock):
+    """Counts what this thread does meanwhile, in functions that are called meanwhile: the row's own loop counts not.
+
+    A machine's speed has no share in it, nor has what else it does; but it is blind to what a C function takes.
+    """
+
+    def __init__(self) -> None:
+        self.instructions = self.calls = 0
+
+    def __enter__(self) -> Counter:
+        super().__enter__()
+        sys.setprofile(self._on_call)
+        sys.settrace(self._on_frame)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        sys.settrace(None)
+        sys.setprofile(None)
+        super().__exit__(*exc_info)
+
+    def _on_frame(self, frame: FrameType, event: str, arg: object) -> Any:
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return self._on_event
+
+    def _on_event(self, frame: FrameType, event: str, arg: object) -> Any:
+        self.instructions += event == "opcode"
+        return self._on_event
+
+    def _on_call(self, frame: FrameType, event: str, arg: object) -> None:
+        self.calls += event == "c_call"
 
 
 class _noting:
@@ -404,8 +450,9 @@ def main() -> None:
     client.check()
     print(json.dumps({"python": platform.python_version()}), flush=True)
     for line in sys.stdin:
-        name = line.strip()
-        print(json.dumps(client.measure(BY_NAME.get(name, LOOP))), flush=True)
+        *count, name = line.split()
+        measure: Callable[[Part], Any] = client.count if count else client.measure
+        print(json.dumps(measure(BY_NAME.get(name, LOOP))), flush=True)
 
 
 if __name__ == "__main__":

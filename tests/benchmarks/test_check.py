@@ -17,6 +17,7 @@ from benchmarks.python import Figure
 from benchmarks.work import BY_NAME, FLOOR, OURS, REFERENCE, Row
 
 PUBLISH, CONSUME, BATCH = BY_NAME["publish"], BY_NAME["consume"], BY_NAME["batch"]
+COUNTS = {"instructions": 200.0, "C calls": 10.0}
 RECORDED = {name: {REFERENCE: 0.2, FLOOR: 3.0} for name in ("publish", "consume")}
 
 
@@ -96,7 +97,10 @@ def test_the_record_has_every_row_or_none_of_its_kind() -> None:
         assert beside & set(rows) in (beside, set()), version
         assert alone & set(rows) in (alone, set()), version
         for name, found in rows.items():
-            assert set(found) == ({check.LOOP} if name in alone else {REFERENCE, FLOOR}), (version, name)
+            assert set(found) == ({check.LOOP, *check.COUNTED} if name in alone else {REFERENCE, FLOOR}), (
+                version,
+                name,
+            )
 
 
 def test_another_python_is_compared_with_the_nearest(
@@ -124,8 +128,11 @@ class PythonPart:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(check, "RECORD", tmp_path / "recorded.json")
         monkeypatch.setattr(python, "measure", self.measure)
+        monkeypatch.setattr(python, "count", self.count)
         self.factors: Dict[str, List[float]] = {}
         self.asked: List[List[str]] = []
+        #: Those that are not what is recorded.
+        self.counts: Dict[str, python.Counts] = {}
 
     def measure(self, parts: Sequence[Part], rounds: int) -> python.Figures:
         self.asked.append([part.name for part in parts])
@@ -135,6 +142,9 @@ class PythonPart:
         factors = self.factors.get(name)
         return factors.pop(0) if factors else 1.0
 
+    def count(self, parts: Sequence[Part]) -> Dict[str, python.Counts]:
+        return {part.name: {**COUNTS, **self.counts.get(part.name, {})} for part in parts}
+
 
 @pytest.fixture
 def python_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> PythonPart:
@@ -142,37 +152,64 @@ def python_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> PythonPart:
     part = PythonPart(monkeypatch, tmp_path)
     assert check.main(["--python", "--record"]) == 0
     assert json.loads(check.RECORD.read_text()) == {
-        "%d.%d" % sys.version_info[:2]: {line.name: {check.LOOP: 1.5} for line in check.PYTHON_LINES}
+        "%d.%d" % sys.version_info[:2]: {line.name: {check.LOOP: 1.5, **COUNTS} for line in check.PYTHON_LINES}
     }
     assert len(part.asked) == check.RECORD_TIMES
     part.asked.clear()
     return part
 
 
-def test_the_python_part_is_judged(python_part: PythonPart, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("counts", [{}, {"instructions": 205.0}, {"C calls": 3.0}])
+def test_what_is_counted_is_judged(
+    counts: python.Counts, python_part: PythonPart, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python_part.counts["publish"] = counts
+    assert check.main(["--python"]) == 0
+    assert "\ndoes no more than recorded\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("counts", [{"instructions": 207.0}, {"C calls": 10.4}])
+def test_what_does_more_fails(
+    counts: python.Counts, python_part: PythonPart, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python_part.counts["publish"] = counts
+    assert check.main(["--python"]) == 1
+    assert "\ndoes more than recorded, which fails: python publish\n" in capsys.readouterr().out
+
+
+def test_without_counts_for_this_python_nothing_is_judged(
+    python_part: PythonPart, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check.RECORD.write_text(json.dumps({"3.1": json.loads(check.RECORD.read_text()).popitem()[1]}))
+    python_part.counts["publish"] = {"instructions": 2000.0}
+    assert check.main(["--python"]) == 0
+    assert "not judged: no counts are recorded for Python" in capsys.readouterr().out
+
+
+def test_the_time_it_takes_only_warns(python_part: PythonPart, capsys: pytest.CaptureFixture[str]) -> None:
     python_part.factors = {"publish": [1.19], "routing": [1.21, 1.19]}
     assert check.main(["--python"]) == 0
     assert python_part.asked[1:] == [["routing"]]
     assert capsys.readouterr().out.endswith("as fast as recorded\n")
-
-
-def test_the_python_part_fails(python_part: PythonPart, capsys: pytest.CaptureFixture[str]) -> None:
     python_part.factors = {"publish": [1.21, 1.21]}
-    assert check.main(["--python"]) == 1
-    assert "worse by more than 20 %: python publish\n" in capsys.readouterr().out
+    assert check.main(["--python"]) == 0
+    out = capsys.readouterr().out
+    assert "worse by more than 20 %: python publish\n" in out
+    assert out.endswith("warning, which fails nothing: slower than recorded: python publish\n")
 
 
+@pytest.mark.parametrize("what", ["measure", "count"])
 def test_a_python_part_that_cannot_be_measured_fails(
-    python_part: PythonPart, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    what: str, python_part: PythonPart, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(parts: Sequence[Part], rounds: int) -> python.Figures:
+    def fail(parts: Sequence[Part], rounds: int = 1) -> python.Figures:
         raise DriverError("no way")
 
-    monkeypatch.setattr(python, "measure", fail)
-    before = check.RECORD.read_text()
+    monkeypatch.setattr(python, what, fail)
+    before = json.loads(check.RECORD.read_text())
     assert check.main(["--python"]) == 1
     assert check.main(["--python", "--record"]) == 1
-    assert check.RECORD.read_text() == before
+    assert json.loads(check.RECORD.read_text()) == before
     assert "failed: no way" in capsys.readouterr().out
 
 
@@ -188,12 +225,8 @@ def test_rows_beside_other_libraries_only_warn(
     found: check.Ratios,
     code: int,
     says: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(check, "RECORD", tmp_path / "recorded.json")
-    monkeypatch.setattr(check, "ROWS", [PUBLISH])
-    check.write_record("3.11", {"publish": ratios(1.0)})
-    assert check.judge_beside("3.11", lambda rows, rounds: {row.name: found for row in rows}) == code
+    recorded = {"publish": ratios(1.0)}
+    assert check.judge_times([PUBLISH], recorded, lambda rows, rounds: {"publish": found}, 1.25) == code
     assert capsys.readouterr().out.endswith(says)

@@ -175,3 +175,13 @@ def test_what_does_less_than_it_should_is_not_measured(tmp_path: Path) -> None:
 def test_a_directory_without_amqplib_is_no_checkout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert python.main(["--beside", str(tmp_path), "--rounds", "1"]) == 1
     assert "this is not the amqplib of %s" % tmp_path.resolve() in capsys.readouterr().out
+
+
+def test_what_is_counted_is_the_same_each_time() -> None:
+    """To two per mille, which is what a slow machine does more often."""
+    parts = [BY_NAME["receiver"], BY_NAME["routing"]]
+    first, second = python.count(parts), python.count(parts)
+    for name, counts in first.items():
+        assert counts == pytest.approx(second[name], rel=0.002)
+        assert counts["C calls"] > 1
+        assert counts["instructions"] > 20
