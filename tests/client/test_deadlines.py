@@ -384,7 +384,7 @@ def test_one_address_does_not_use_up_the_time_of_the_others(
 def test_the_last_address_that_was_tried_is_reported(black_hole: int, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", black_hole))] * 2
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args: found)
-    with in_time(r"rabbit\.example\.org:5672: no connection within 0\.2 s"):
+    with in_time(r"rabbit\.example\.org:5672: no connection within 0\.(2|1\d*) s"):
         amqp.Connection("rabbit.example.org", connect_timeout=SECONDS)
 
 

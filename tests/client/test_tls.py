@@ -207,11 +207,11 @@ def test_silence_in_the_handshake(peer: Peer) -> None:
 
 
 def test_a_handshake_that_trickles_in(peer: Peer) -> None:
-    """The time is for all of it."""
+    """The time is for all of it: of the second, what the look-up and TCP have left."""
     peer.accept()
     peer.trickle(b"\x16\x03\x03\x40\x00" + b"\0" * 1000, 0.01)
     peer.drain()
-    with pytest.raises(amqp.AMQPTimeoutError, match=r"no TLS with .*: its handshake was not over within 1 s"):
+    with pytest.raises(amqp.AMQPTimeoutError, match=r"no TLS with .*: its handshake was not over within (1|0\.\d+) s"):
         amqp.Connection(peer.address, ssl=True, connect_timeout=1)
 
 
