@@ -6,15 +6,14 @@ Both are kept where the tests keep theirs (AMQPLIB_TEST_CACHE, ~/.cache/amqplib-
 
 from __future__ import annotations
 
-import platform
-import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
 
 from benchmarks.clients.driver import Server
-from tests.brokers import LOOPBACK, Node, Nodes, cache, install
+from tests.brokers import LOOPBACK, Node, Nodes, install
+from tests.venvs import venv_with
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / "benchmarks" / "requirements.txt"
@@ -27,16 +26,7 @@ def peers_python() -> str:
     """The interpreter of the virtual environment, made or made anew when it is not what requirements.txt says."""
     if sys.version_info < NEEDED:
         sys.exit("the libraries to compare with need Python %d.%d or later" % NEEDED)
-    venv = cache() / ("benchmarks-" + platform.python_version())
-    python, complete = venv / "bin" / "python", venv / "complete"
-    wanted = REQUIREMENTS.read_text()
-    if not complete.exists() or complete.read_text() != wanted or not python.exists():
-        say("making a virtual environment in %s" % venv)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
-        pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "-r", str(REQUIREMENTS)]
-        subprocess.run(pip, check=True, stdout=sys.stderr)
-        complete.write_text(wanted)
-    return str(python)
+    return venv_with("benchmarks", REQUIREMENTS.read_text())
 
 
 @contextmanager

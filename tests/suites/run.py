@@ -11,7 +11,6 @@ The exit code is 0 when all that was run has passed.
 from __future__ import annotations
 
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -31,10 +30,17 @@ if __name__ == "__main__":
 import amqplib.client_0_9_1 as amqp  # noqa: E402
 from amqplib.broker import Broker  # noqa: E402
 from tests.brokers import cache  # noqa: E402
+from tests.venvs import venv_with  # noqa: E402
 
 #: What the suites need, beside the clients themselves.
-REQUIREMENTS = ["pamqp==4.0.0", "pytest==8.4.2", "pytest-timeout==2.4.0", "python-dotenv==1.1.1", "requests==2.32.5"]
-REQUIREMENTS += ["vine==5.1.0"]
+REQUIREMENTS = """\
+pamqp==4.0.0
+pytest==8.4.2
+pytest-timeout==2.4.0
+python-dotenv==1.1.1
+requests==2.32.5
+vine==5.1.0
+"""
 
 #: Seconds for one test.
 PATIENCE = 60
@@ -67,20 +73,6 @@ SUITES: Dict[str, Suite] = {
 
 def say(what: str) -> None:
     print("suites: %s" % what, flush=True)
-
-
-def python() -> str:
-    """The interpreter of the virtual environment, made or made anew when it is not as it should be."""
-    venv = cache() / ("suites-" + platform.python_version())
-    executable, complete = venv / "bin" / "python", venv / "complete"
-    wanted = "\n".join(REQUIREMENTS)
-    if not complete.exists() or complete.read_text() != wanted:
-        say("making a virtual environment in %s" % venv)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
-        pip = [str(executable), "-m", "pip", "install", "-qq", "--disable-pip-version-check", *REQUIREMENTS]
-        subprocess.run(pip, check=True)
-        complete.write_text(wanted)
-    return str(executable)
 
 
 def unpack(archive: tarfile.TarFile, directory: str) -> None:
@@ -166,7 +158,7 @@ def run(suite: Suite, executable: str) -> bool:
 
 
 def main(names: List[str]) -> int:
-    executable = python()
+    executable = venv_with("suites", REQUIREMENTS)
     failed = [name for name in names or SUITES if not run(SUITES[name], executable)]
     say("failed: %s" % ", ".join(failed) if failed else "all is well")
     return bool(failed)
