@@ -38,7 +38,7 @@ from ..wire.spec import Sig, sig_of
 from .abstract_channel import AbstractChannel
 from .channel_methods import Arguments, ChannelMethods
 from .computed import computed
-from .confirming import await_confirms, report_all
+from .confirming import Account, await_confirms, report_all
 from .consuming import Consumer, Consumers, expects, give_back_at_once, give_back_unseen, warn_of_offset
 from .deadline import Deadline
 from .exceptions import AMQPException, AMQPTimeoutError, ChannelClosedError, NestedCallError
@@ -47,7 +47,7 @@ from .handlers import METHOD_MAP, end_consumer
 from .lapse import Lapse
 from .line import Line
 from .logger import LOGGER
-from .message import GenericContent, MessageT, decode_body, encode_body
+from .message import GenericContent, MessageT, decode_body, encode_body, no_message
 from .queues import Alerts, ReturnedMessages
 
 if TYPE_CHECKING:
@@ -259,15 +259,15 @@ class Channel(ChannelMethods, Generic[MessageT]):
         if line.port.reminder is not None or (books is not None and books.reports):
             report_all(line)
 
-    def _amqplib_collect(self, collect: Callable[[], Unsafe]) -> Unsafe:
+    def _amqplib_collect(self, collect: Callable[[], Unsafe]) -> Account:
         """With the lock held: what the books have to tell, and nothing else then tells."""
         unsafe, books = collect(), self._amqplib_books()
         returned = self.returned_messages
-        while books.reported:
-            back = books.reported.pop()
+        backs, books.reported = books.reported, []
+        for back in backs:
             if isinstance(returned, ReturnedMessages):  # a program may have set another one
                 returned.drop(back)
-        return unsafe
+        return Account(*unsafe, backs)
 
     # --- the end
 
@@ -361,6 +361,8 @@ class Channel(ChannelMethods, Generic[MessageT]):
         deleted; the tag has left `callbacks` then. Without a callback the deliveries are taken and dropped.
         """
         check_functions(callback=callback if self._amqplib_refuses else None, on_cancel=on_cancel)
+        if callable(consumer_tag):
+            raise ValueError("consumer_tag: %.100r is a function: write callback=" % (consumer_tag,))
         return self._amqplib_subscribe(
             Consumer(consumer_tag, no_ack, arguments, on_cancel),
             callback,
@@ -661,7 +663,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
         RabbitMQ >= 3 refuses it with 540, which ends the connection.
         """
         if not isinstance(msg, GenericContent):
-            raise ValueError("msg: %r is not a Message" % type(msg).__name__)
+            raise no_message(msg)
         line = self._amqplib
         sending = line.sending  # first: what is made for a session is sent in it or not at all
         body = msg.body
@@ -832,7 +834,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
         need be.
         """
         if not isinstance(msg, GenericContent):
-            raise ValueError("msg: %r is not a Message" % type(msg).__name__)
+            raise no_message(msg)
         line = self._amqplib
         timeouts = line.driver.timeouts
         line.driver.refuse_nested("keeping the books of confirms")

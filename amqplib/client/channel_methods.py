@@ -80,7 +80,10 @@ class ChannelMethods(AbstractChannel):
         The type may be left out with passive only.
         """
         if type == "" and not passive:
-            raise TypeError("exchange_declare() has no type, which may be left out with passive=True only")
+            raise TypeError(
+                "exchange_declare() has no type, such as direct, fanout, topic or headers; it may be left out with"
+                " passive=True only"
+            )
         self._amqplib.request(
             "exchange.declare",
             nowait,

@@ -6,9 +6,9 @@ program are called for it later, inside wait() or wait_for_confirms().
 
 from __future__ import annotations
 
-from typing import Callable, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from ..protocol.confirms import Unsafe
+from ..protocol.confirms import Back
 from ..protocol.endings import Over
 from ..protocol.port import ACK
 from .deadline import Deadline
@@ -21,7 +21,16 @@ from .exceptions import (
 )
 from .line import Line
 
-__all__ = ["await_confirms", "report_all", "report_one"]
+__all__ = ["Account", "await_confirms", "report_all", "report_one"]
+
+
+class Account(NamedTuple):
+    """What is not safe: delivery tag -> message each, and what came with those that were returned."""
+
+    nacked: Dict[int, Any]
+    returned: Dict[int, Any]
+    unconfirmed: Dict[int, Any]
+    backs: List[Back]
 
 
 def report(line: Line) -> None:
@@ -75,7 +84,7 @@ def await_confirms(
     line: Line,
     done: Callable[[], bool],
     call_back: Callable[[Line], None],
-    collect: Callable[[], Unsafe],
+    collect: Callable[[], Account],
     deadline: Deadline,
 ) -> None:
     """Wait until `done`, also with what `call_back` has published; raise what `collect` then says is not safe."""
@@ -92,16 +101,27 @@ def await_confirms(
         if late or cause or done():
             break
     with line.driver.lock:
-        nacked, returned, unconfirmed = collect()
+        nacked, returned, unconfirmed, backs = collect()
     if not late and not cause:
         unconfirmed = {}  # another thread has published it since: nobody has waited for it
     if nacked or returned or unconfirmed:
         if cause:
             raise unconfirmed_at_the_end(cause, nacked, returned, unconfirmed, line.where) from cause
         kind = ConfirmTimeoutError if late and unconfirmed else UnconfirmedError
-        raise kind(nacked, returned, unconfirmed, line.where, excuse=excuse)
+        raise kind(nacked, returned, unconfirmed, line.where, excuse=excuse, advice=_advice(backs))
     if cause:
         raise cause
+
+
+def _advice(backs: List[Back]) -> str:
+    """Where the first of the messages that came back was to go; '' where none did."""
+    if not backs:
+        return ""
+    from .connect import hints  # not before something goes wrong
+
+    reply_code, _, exchange, routing_key, _ = min(backs, key=lambda back: back.tag)
+    advice = hints.on_returned(reply_code, exchange, routing_key)
+    return "of the first that came back: %s" % advice if advice and len(backs) > 1 else advice
 
 
 def _wait_until(line: Line, done: Callable[[], bool], deadline: Deadline) -> None:

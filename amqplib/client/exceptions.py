@@ -319,6 +319,9 @@ class ChannelClosedError(AMQPChannelException, AttributeError):
     An AttributeError too: amqplib 1.x fell over its own None here, and programs came to catch that.
     """
 
+    def _hint(self) -> str:
+        return "open another one: conn.channel()"
+
 
 class AMQPTimeoutError(socket.timeout, *(() if socket.timeout is TimeoutError else (TimeoutError,))):  # type: ignore[misc]
     """Time is up."""

@@ -33,6 +33,7 @@ __all__ = [
     "MessageT",
     "decode_body",
     "encode_body",
+    "no_message",
     "text_of",
 ]
 
@@ -246,6 +247,13 @@ class Message(BaseMessage):
         def __setattr__(self, name: str, value: Any) -> None: ...
 
 
+def no_message(value: object) -> ValueError:
+    """The error for what was to be published, and is not a Message."""
+    return ValueError(
+        "msg: %r is not a Message: write basic_publish(Message(body), exchange, routing_key)" % type(value).__name__
+    )
+
+
 def encode_body(msg: GenericContent) -> bytes:
     """The bytes to send for `msg.body`. ValueError when there are none."""
     body = msg.body
@@ -266,7 +274,7 @@ def encode_body(msg: GenericContent) -> bytes:
         raise ValueError("content_encoding: %r is not an encoding known to Python" % (encoding,))
     if isinstance(body, (bytearray, memoryview)):
         return bytes(body)
-    raise ValueError("body: %r is neither str nor bytes" % type(body).__name__)
+    raise ValueError("body: %r is neither str nor bytes; json.dumps() makes a str of it" % type(body).__name__)
 
 
 _USUAL = ("UTF-8", "utf-8")
@@ -307,5 +315,7 @@ def text_of(msg: GenericContent) -> str:
     except LookupError:  # 'hex' and other codecs that are none of text
         pass
     except (ValueError, Warning) as exc:
-        raise ValueError("body: it is no text in %.40r: %s" % (encoding or "utf-8", exc)) from exc
+        raise ValueError(
+            "body: it is no text in %.40r: %s; msg.body has the bytes" % (encoding or "utf-8", exc)
+        ) from exc
     raise ValueError("content_encoding: %.40r: the body is no text that Python knows" % (encoding,))

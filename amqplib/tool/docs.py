@@ -14,12 +14,12 @@ Whole programs are in %(demo)s.
 """
 
 _ELSEWHERE = """\
-The documents of amqplib %(version)s, with a tutorial, and whole programs are in its source distribution:
+The documents of amqplib %(version)s, with a tutorial, and whole programs are in its source distribution,
+amqplib-%(version)s.tar.gz. It is where the wheel came from; of a package index that has it:
 
     python3 -m pip download --no-deps --no-binary :all: amqplib==%(version)s
-    tar xf amqplib-%(version)s.tar.gz
 
-There docs/index.rst is where to begin, and demo/ has the programs.
+In what `tar xf amqplib-%(version)s.tar.gz` unpacks, docs/index.rst is where to begin, and demo/ has the programs.
 """
 
 _REFERENCE = """\

@@ -55,6 +55,7 @@ CALLS: Dict[str, Tuple[Callable[[Any], Any], str]] = {
     "qos": (lambda ch: ch.basic_qos(0, 65536, False), "prefetch_count"),
     "qos size": (lambda ch: ch.basic_qos(-1, 0, False), "prefetch_size"),
     "tag": (lambda ch: ch.basic_consume("q", LONG), "consumer_tag"),
+    "a function for a tag": (lambda ch: ch.basic_consume("q", print), "is a function: write callback="),
     "tag, nowait": (lambda ch: ch.basic_consume("q", LONG, nowait=True, callback=print), "consumer_tag"),
     "cancel": (lambda ch: ch.basic_cancel(LONG), "consumer_tag"),
     "cancel, nowait": (lambda ch: ch.basic_cancel(LONG, True), "consumer_tag"),
@@ -66,10 +67,10 @@ CALLS: Dict[str, Tuple[Callable[[Any], Any], str]] = {
     "publish to an exchange too long": (lambda ch: ch.basic_publish(amqp.Message(b"x"), LONG), "exchange"),
     "publish with a key too long": (lambda ch: ch.basic_publish(amqp.Message(b"x"), "", LONG), "routing_key"),
     "publish with a key of another type": (lambda ch: ch.basic_publish(amqp.Message(b"x"), "", 7), "routing_key"),
-    "publish what is no message": (lambda ch: ch.basic_publish("x"), "msg"),
+    "publish what is no message": (lambda ch: ch.basic_publish("x"), r"msg: 'str' .*basic_publish\(Message\(body\),"),
     "publish None": (lambda ch: ch.basic_publish(None), "msg"),
     "body None": (lambda ch: ch.basic_publish(amqp.Message(None)), "body"),  # type: ignore[arg-type]
-    "body a list": (lambda ch: ch.basic_publish(amqp.Message(["x"])), "body"),  # type: ignore[arg-type]
+    "body a list": (lambda ch: ch.basic_publish(amqp.Message(["x"])), "body: 'list' .*json.dumps"),  # type: ignore[arg-type]
     "body a number": (lambda ch: ch.basic_publish(amqp.Message(5)), "body"),  # type: ignore[arg-type]
     "body without UTF-8": (lambda ch: ch.basic_publish(amqp.Message(LONE)), "surrogates"),
     "body not in its encoding": (lambda ch: ch.basic_publish(amqp.Message("ä", content_encoding="ascii")), "ascii"),

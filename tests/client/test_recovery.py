@@ -778,6 +778,31 @@ def test_the_log(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
     assert "at attempt 1, at %s, with 1 queues, 1 channels" % broker.address in caplog.text
 
 
+def test_the_log_of_a_program_that_ends_while_the_connection_is_away(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its channel cannot be closed in good order then, which is no news."""
+    away = threading.Event()
+    channels: List[amqp.Channel] = []
+    caplog.set_level(logging.WARNING)
+
+    def program() -> None:
+        policy = amqp.Recovery(on_lost=lambda exc: away.set())
+        with amqp.Connection(broker.address, recover=policy) as conn, conn.channel() as ch:
+            channels.append(ch)
+            broker.down()
+            while not away.is_set():
+                with contextlib.suppress(amqp.AMQPTimeoutError):
+                    ch.wait(timeout=0.1)
+            caplog.clear()
+            sys.exit(0)
+
+    with pytest.raises(SystemExit):
+        program()
+    assert not channels[0].is_open
+    assert caplog.messages == []
+
+
 def test_what_cannot_be_declared_again(broker: Broker) -> None:
     """An error names it, for the function and for whoever waits; the rest is there."""
     failed: List[Any] = []

@@ -48,6 +48,29 @@ def test_the_error_has_it_and_the_queue_does_not(ch: amqp.Channel) -> None:
     assert bodies_in_queue(ch) == []
 
 
+def test_the_error_says_where_it_was_to_go(ch: amqp.Channel) -> None:
+    with pytest.raises(amqp.UnconfirmedError, match=r"\]; no queue is named 'nowhere': queue_declare\(\) makes it$"):
+        ch.basic_publish_confirm(amqp.Message(b"1"), routing_key="nowhere", mandatory=True, timeout=PATIENCE)
+    for key in "k\n", "second":
+        ch.basic_publish(amqp.Message(key), "amq.topic", key, mandatory=True)
+    said = (
+        r"; of the first that came back: no queue is bound to exchange 'amq.topic' for routing key 'k\\n': queue_bind"
+    )
+    with pytest.raises(amqp.UnconfirmedError, match=said):
+        ch.wait_for_confirms(timeout=PATIENCE)
+
+
+def test_nothing_is_said_of_the_way_where_the_reason_is_another(newer_peer: Peer, newer: amqp.Channel) -> None:
+    """No consumer at that moment, say: there may be a queue."""
+    select(newer_peer, newer)
+    newer.basic_publish(amqp.Message(b"x"), routing_key="q", mandatory=True)
+    expect_publish(newer_peer, "q", b"x", True)
+    newer_peer.send_content("basic.return", 313, "NO_CONSUMERS", "", "q", message=({}, b"x"))
+    newer_peer.send("basic.ack", 1, False)
+    with pytest.raises(amqp.UnconfirmedError, match=r"1 returned as unroutable.*\]$"):
+        newer.wait_for_confirms(timeout=PATIENCE)
+
+
 def test_the_queue_has_it_until_somebody_waits(ch: amqp.Channel) -> None:
     """A publish that is waited for takes out its own only."""
     ch.confirm_select()

@@ -109,7 +109,7 @@ MISTAKES: Dict[str, str] = {
     "http://host": "begins with amqp:// or amqps://",
     "amqp:host": "port",
     "amqp://host/a/b": "another /.*%2f",
-    "amqp://host//": "another /.*%2f",
+    "amqp://host//": "another /.*the vhost '/' is amqp://HOST/%2f, or just amqp://HOST",
     "amqp://host#x": "#",
     "amqp://host:0": "port",
     "amqp://host:65536": "port",

@@ -66,6 +66,12 @@ REFUSED: List[Tuple[str, Step, str]] = [
         r"unknown delivery tag 1 .*; a message is acknowledged or given back once, on the channel that it came on",
     ),
     (
+        "no such queue",
+        then_ask(lambda ch, name: ch.queue_bind(name, "amq.direct")),
+        r"404 .*; declare it .*queue_declare",
+    ),
+    ("no such exchange", publish("no such"), r"404 .*; declare it .*exchange_declare"),
+    (
         "acknowledged, and had with no_ack",
         steps(
             lambda ch, name: ch.queue_declare(name, exclusive=True),

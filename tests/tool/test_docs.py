@@ -24,4 +24,5 @@ def test_in_a_checkout(capsys: pytest.CaptureFixture[str]) -> None:
 def test_where_only_the_package_is_installed(tmp_path: Path) -> None:
     said = where(tmp_path / "amqplib")
     assert "amqplib==%s" % amqplib.__version__ in said
+    assert "amqplib-%s.tar.gz" % amqplib.__version__ in said
     assert str(tmp_path) not in said

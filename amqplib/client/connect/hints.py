@@ -9,10 +9,11 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import Any, Dict, NamedTuple, Tuple
 
+from ...wire.spec import reply_of
 from ...wire.text import printable
 from .address import DEFAULT_PORT, DEFAULT_TLS_PORT
 
-__all__ = ["add", "on", "on_frame_max", "on_global_qos", "what_answered"]
+__all__ = ["add", "on", "on_frame_max", "on_global_qos", "on_returned", "what_answered"]
 
 
 class _Advice(NamedTuple):
@@ -164,6 +165,16 @@ _KNOWN = (
         "x-single-active-consumer: True, and consume without exclusive",
     ),
     _Advice(
+        404,
+        ("no queue", "in vhost"),
+        "declare it first: queue_declare() makes it, and does nothing where it is there",
+    ),
+    _Advice(
+        404,
+        ("no exchange", "in vhost"),
+        "declare it first: exchange_declare() makes it, and does nothing where it is there",
+    ),
+    _Advice(
         403,
         ("contains reserved prefix",),
         "names that begin with amq. are the broker's: choose another, or '' to have one made up for a queue; with "
@@ -204,7 +215,7 @@ _KNOWN = (
     _Advice(
         530,
         ("vhost  not found",),  # sic: the name between the blanks is empty
-        "a URL that ends in / names the vhost '': leave the / out, or write %2f for the vhost '/'",
+        "the vhost '' was asked for, as by a URL that ends in /: leave that / out, or write %2f for the vhost '/'",
     ),
     _Advice(530, ("vhost", "not found"), "there is no such vhost: rabbitmqctl add_vhost makes it"),
     _Advice(
@@ -227,6 +238,9 @@ _NO_GLOBAL_QOS = (4, 3)
 #: From this version on RabbitMQ refuses smaller frames, without a word.
 _LARGER_FRAMES, _FRAME_MIN = (4, 1), 8192
 
+
+#: With this code a mandatory message comes back.
+_NO_ROUTE = reply_of("NO_ROUTE").code
 
 #: Digits of a number in a version that is taken for one.
 _DIGITS = 9
@@ -264,6 +278,15 @@ def on_global_qos(server_properties: Dict[str, Any]) -> str:
         "RabbitMQ %s ignores a prefetch limit for the whole channel: use a_global=False, a limit a consumer"
         % _version(server_properties)
     )
+
+
+def on_returned(reply_code: int, exchange: str, routing_key: str) -> str:
+    """Advice on a message that came back, '' where the reason is another one than that no queue was there for it."""
+    if reply_code != _NO_ROUTE:
+        return ""
+    if exchange:
+        return "no queue is bound to exchange %r for routing key %r: queue_bind() does it" % (exchange, routing_key)
+    return "no queue is named %r: queue_declare() makes it" % (routing_key,)
 
 
 def on(reply_code: int, reply_text: str) -> str:

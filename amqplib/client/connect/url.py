@@ -83,7 +83,10 @@ def _parse(text: str, tls: bool) -> Target:
             " # @ : / ? % are written %23 %40 %3a %2f %3f %25"
         )
     if "/" in path:
-        raise ValueError("host: the URL has another / after the vhost's first; within a vhost it is written %2f")
+        raise ValueError(
+            "host: the URL has another / after the vhost's first; within a vhost it is written %2f, so the vhost '/' is"
+            " amqp://HOST/%2f, or just amqp://HOST"
+        )
     default_port = DEFAULT_TLS_PORT if tls else DEFAULT_PORT
     userid, colon, password = userinfo.partition(":")
     # before the parameters: where the hosts were forgotten, what seems to be one may be a part of the password
