@@ -92,7 +92,7 @@ class Connection(AbstractChannel):
     client_properties: a dict shown in the broker's list of connections; merged over our own.
     ssl: True for TLS, verified against the system's trust store; or an ssl.SSLContext, or a dict with ca_certs,
         certfile, keyfile, password, cert_reqs, ssl_version, ciphers, server_hostname, context (see
-        client/net/tls_options.py). Only cert_reqs=ssl.CERT_NONE turns verification off.
+        docs/howto/tls.rst). Only cert_reqs=ssl.CERT_NONE turns verification off.
     insist: ask the server not to redirect to another host.
     connect_timeout: seconds for everything up to the open virtual host; None waits as long as the system does.
     credentials: a function without arguments that returns (userid, password), asked before each login; then those

@@ -2,6 +2,16 @@
 
     import amqplib.client_0_9_1 as amqp
 
+    with amqp.Connection('localhost') as conn, conn.channel() as ch:
+        ch.queue_declare('letters', durable=True)
+        ch.basic_publish_confirm(amqp.Message('hello', delivery_mode=2), routing_key='letters', mandatory=True)
+        for msg in ch.consume('letters', timeout=5):
+            print(msg.text)
+            msg.ack()
+
+help(amqp.Connection), help(amqp.Channel) and help(amqp.Message) have the arguments, units, defaults and errors;
+`python3 -m amqplib docs` says where the documents are.
+
 Classes, methods and arguments are those of amqplib.client_0_8. What differs is how a connection is made: 0-9-1 only,
 PLAIN login, finite timeouts, the heartbeat that the server proposes, timestamps received as aware UTC datetimes; that
 queues and exchanges stay until they are deleted (auto_delete=False); and that what means nothing is a TypeError, and

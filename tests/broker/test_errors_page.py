@@ -91,6 +91,9 @@ class Trouble:
     def returned(self) -> None:
         self.channel().basic_publish_confirm(amqp.Message("x"), routing_key="nowhere", mandatory=True)
 
+    def no_message(self) -> None:
+        self.channel().basic_publish("x", routing_key="q")  # type: ignore[arg-type]
+
     def value(self) -> None:
         self.channel().basic_publish(amqp.Message("x", expiration=5), routing_key="q")  # type: ignore[arg-type]
 
@@ -167,6 +170,7 @@ TROUBLE: List[Callable[[Trouble], None]] = [
     Trouble.locked,
     Trouble.twice,
     Trouble.returned,
+    Trouble.no_message,
     Trouble.value,
     Trouble.closed,
     Trouble.nothing_came,

@@ -14,6 +14,7 @@ from typing import List
 
 import pytest
 
+import amqplib.client_0_9_1 as amqp
 from amqplib.broker import Broker
 
 pytestmark = pytest.mark.timeout(200)
@@ -78,8 +79,19 @@ SCRAPE = """
 
 
 @needs_prometheus
+def test_the_totals_for_prometheus(broker: Broker) -> None:
+    program = recipes("metrics.rst")[0].rstrip("\n") + textwrap.indent(textwrap.dedent(SCRAPE), "    ")
+    text = said(broker, program.replace("9464", str(free_port())))
+    values = dict(re.findall(r"^(amqp_\S+) (\S+)$", text, re.MULTILINE))
+    assert set(values) == {"amqp_" + name for name in amqp.Stats._fields}
+    expected = {"amqp_messages_out": 1, "amqp_in_flight": 0, "amqp_recoveries": 0}
+    assert {name: float(values[name]) for name in expected} == expected
+    assert float(values["amqp_bytes_out"]) > 100
+
+
+@needs_prometheus
 def test_prometheus(broker: Broker) -> None:
-    classes, program = recipes("metrics.rst")[:2]
+    classes, program = recipes("metrics.rst")[1:3]
     port = str(free_port())
     scrape = textwrap.indent(textwrap.dedent(SCRAPE), "    ")
     program = program.replace("    REGISTRY.unregister(conn)\n", scrape + "    REGISTRY.unregister(conn)\n")
@@ -116,7 +128,7 @@ def test_prometheus_is_told_of_a_block(broker: Broker) -> None:
     broker.faults.block("memory")
     begin = "with Connection('localhost') as conn, conn.channel() as ch:\n"
     begin += "    ch.basic_publish(amqp.Message('x'), routing_key='nowhere')\n"
-    code = addressed(broker, recipes("metrics.rst")[0], begin, UNTIL % (1, 1), UNTIL % (0, 0))
+    code = addressed(broker, recipes("metrics.rst")[1], begin, UNTIL % (1, 1), UNTIL % (0, 0))
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "1\n"
@@ -158,7 +170,7 @@ with Connection('localhost') as conn, conn.channel() as ch:
 
 @needs_opentelemetry
 def test_opentelemetry(broker: Broker) -> None:
-    classes, program = recipes("metrics.rst")[2:]
+    classes, program = recipes("metrics.rst")[3:]
     assert said(broker, EXPORTER, classes, program, SPANS).splitlines() == [
         "publish traced <- an order 10 PRODUCER 1",
         "an order <- None None INTERNAL 1",
@@ -168,7 +180,7 @@ def test_opentelemetry(broker: Broker) -> None:
 
 @needs_opentelemetry
 def test_opentelemetry_around_a_callback(broker: Broker) -> None:
-    assert said(broker, EXPORTER, recipes("metrics.rst")[2], CALLBACK, SPANS).splitlines() == [
+    assert said(broker, EXPORTER, recipes("metrics.rst")[3], CALLBACK, SPANS).splitlines() == [
         "['n', 'traceparent'] True",
         "publish traced <- None 1 PRODUCER 1",
         "process traced <- publish traced 1 CONSUMER 1",

@@ -167,12 +167,12 @@ _KNOWN = (
     _Advice(
         404,
         ("no queue", "in vhost"),
-        "declare it first: queue_declare() makes it, and does nothing where it is there",
+        "declare it first: queue_declare() makes it, unless it is there",
     ),
     _Advice(
         404,
         ("no exchange", "in vhost"),
-        "declare it first: exchange_declare() makes it, and does nothing where it is there",
+        "declare it first: exchange_declare() makes it, unless it is there",
     ),
     _Advice(
         403,
