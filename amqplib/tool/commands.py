@@ -89,7 +89,7 @@ def _to_publish(given: Given) -> Iterator[Any]:
         exchange = given.exchange if given.exchange is not None else exchange or ""
         key = given.key if given.key is not None else key
         if key is None and not exchange:
-            raise Mistake("no routing key: the default exchange routes to the queue that it names")
+            raise Mistake("no QUEUE is given, and no --exchange; with --json a line may have its own routing_key")
         if not given.transient:
             msg.properties.setdefault("delivery_mode", 2)
         yield msg, exchange, key or ""

@@ -235,7 +235,7 @@ def test_bench(tool: Tool, broker: Broker, kind: str) -> None:
     ("words", "said"),
     [
         ([], "required: COMMAND"),
-        (["publish"], "no routing key"),
+        (["publish"], "no QUEUE is given, and no --exchange"),
         (["publish", "q", "file", "-m", "x"], "--message and files: give one of them"),
         (["publish", "q", "--json", "-H", "a=1"], "stand in the lines"),
         (["publish", "q", "-m", "x", "-p", "colour=red"], "Message has no property 'colour'"),
