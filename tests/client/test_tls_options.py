@@ -111,7 +111,7 @@ def test_options_are_left_alone() -> None:
 MISTAKES: Dict[str, Tuple[Any, str]] = {
     "no dict": ("yes", "it is True, a dict or an ssl.SSLContext, not a thing of type str"),
     "a list": ([1], "it is True, a dict or"),
-    "unknown": ({"bogus": 1, "verify": False}, "unknown option bogus, verify"),
+    "unknown": ({"bogus": 1, "verify": False}, "unknown option bogus, verify; there are ca_certs, certfile, "),
     "unknown and no str": ({1: 1}, "unknown option 1"),
     "a server": ({"server_side": True}, "server_side: this is a client"),
     "another context": ({"context": True}, "context: is not an ssl.SSLContext for a client"),
@@ -134,7 +134,11 @@ MISTAKES: Dict[str, Tuple[Any, str]] = {
     "ca_certs a directory": ({"ca_certs": "/"}, "ca_certs: '/': "),
     "ca_certs a number": ({"ca_certs": 5}, "ca_certs: 5: "),
     "certfile missing": ({"certfile": "/nowhere/me.pem"}, "certfile: '/nowhere/me.pem': No such file"),
-    "certfile wrong": ({"certfile": __file__}, "certfile: .*: no certificate and key in PEM"),
+    "certfile wrong": ({"certfile": __file__}, "certfile: .*: no certificate and key in PEM; .* is keyfile="),
+    "certfile and keyfile wrong": (
+        {"certfile": __file__, "keyfile": __file__},
+        "certfile: .*, keyfile: .*: no certificate and key in PEM$",
+    ),
     "certfile a number": ({"certfile": 5}, "certfile: 5: "),
     "keyfile alone": ({"keyfile": "x"}, "keyfile, password: there is no certfile"),
     "password alone": ({"password": "hunter2"}, "keyfile, password: there is no certfile"),

@@ -23,6 +23,8 @@ __all__ = ["make_context"]
 #: What a connection has no use for: there is always a handshake, and an end without a word is always an error.
 _IGNORED = ("do_handshake_on_connect", "suppress_ragged_eofs")
 
+_OPTIONS = "ca_certs, certfile, keyfile, password, cert_reqs, ssl_version, ciphers, server_hostname and context"
+
 _WEAK_NAMES = re.compile("NULL|^ADH-|^AECDH-|_anon_")
 
 #: 0 where Python's TLS library has no such option: then a peer may begin a renegotiation in TLS 1.2.
@@ -66,7 +68,7 @@ def make_context(option: Union[bool, Mapping[str, Any], ssl.SSLContext]) -> Tupl
         _refuse("server_side", "this is a client")
     context = _given_context(given) if "context" in given else _new_context(given)
     if given:
-        raise ValueError("ssl: unknown option %s" % ", ".join(sorted(map(str, given))))
+        raise ValueError("ssl: unknown option %s; there are %s" % (", ".join(sorted(map(str, given))), _OPTIONS))
     return context, server_hostname
 
 
@@ -179,8 +181,12 @@ def _load_own_certificate(context: ssl.SSLContext, given: Dict[str, Any]) -> Non
     except (OSError, TypeError, ValueError) as exc:
         if str(exc) == _ENCRYPTED:
             raise
-        files = "%r" % (certfile,) if keyfile is None else "%r, keyfile: %r" % (certfile, keyfile)
-        _refuse("certfile", "%s: %s" % (files, _file_problem(exc, "no certificate and key in PEM", password)), exc)
+        files, otherwise = "%r" % (certfile,), "no certificate and key in PEM"
+        if keyfile is None:
+            otherwise += "; a key in a file of its own is keyfile="
+        else:
+            files += ", keyfile: %r" % (keyfile,)
+        _refuse("certfile", "%s: %s" % (files, _file_problem(exc, otherwise, password)), exc)
 
 
 def _path(file: Any) -> Any:
