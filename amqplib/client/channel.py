@@ -29,9 +29,8 @@ from typing import (
 )
 
 from ..protocol.confirms import Back, Confirms, Unsafe
-from ..protocol.endings import BY_PROGRAM, Ending, Over
-from ..protocol.port import DELIVER, PARTED, RETURN, Item
-from ..protocol.session import PARTED as CONNECTION_PARTED
+from ..protocol.endings import BY_PROGRAM, CHANNEL_PARTED, CONNECTION_PARTED, Ending, Over
+from ..protocol.port import DELIVER, RETURN, Item
 from ..wire.content import Oversize
 from ..wire.errors import UnknownPropertyError
 from ..wire.spec import Sig, sig_of
@@ -102,7 +101,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
             port = whole.driver.session.allot(channel_id, highest)
             if port is not None:
                 line = self._amqplib = whole.another(port, self._do_close)
-                line.held = Consumers(deliver, deliver is not METHOD_MAP[DELIVER])
+                line.consumers = Consumers(deliver, deliver is not METHOD_MAP[DELIVER])
         if port is None and channel_id is None:
             raise ValueError("all %d channels of %s are in use" % (highest, whole.where))
         if port is None:
@@ -117,9 +116,9 @@ class Channel(ChannelMethods, Generic[MessageT]):
         self.returned_messages: queue.Queue[Tuple[int, str, str, str, MessageT]] = ReturnedMessages(self)
         self.on_return = None
         port.keep_returned = self._amqplib_keep_returned
-        port.consumers, port.give_back = line.held.running, partial(give_back_at_once, line)
+        port.consumers, port.give_back = line.consumers.running, partial(give_back_at_once, line)
         port.expects = self._amqplib_expects
-        port.wants_ack = line.held.wants_ack
+        port.wants_ack = line.consumers.wants_ack
         self.is_open = True
         try:
             line.call("channel.open", "")
@@ -165,19 +164,19 @@ class Channel(ChannelMethods, Generic[MessageT]):
         if sig is DELIVER:
             if self.auto_decode and "content_encoding" in msg.properties:
                 decode_body(msg)
-            result = line.held.deliver(self, args, msg)
+            result = line.consumers.deliver(self, args, msg)
         elif sig is _NOTHING:
             return None
         else:
             result = self._amqplib_dispatch(sig, args, msg)
-        if line.held.look:
+        if line.consumers.look:
             self._amqplib_look()
         return result
 
     def _amqplib_look(self) -> None:
         """A method has been handled, and a loop may test `callbacks` next, which may be empty."""
         line = self._amqplib
-        if line.held.stopping:
+        if line.consumers.stopping:
             self._amqplib_stop()
         self._amqplib_knows()
         if not self.is_open and line.why_over() is not None:
@@ -192,7 +191,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
     def _amqplib_lapses(self) -> List[Lapse]:
         """The end of the last consumer, for wait() and for drain_events(), if that is what came last."""
         line = self._amqplib
-        both = line.held.lapse, line.driver.parting.lapse
+        both = line.consumers.lapse, line.driver.parting.lapse
         return [lapse for lapse in both if lapse is not None and lapse.port is line.port]
 
     def _amqplib_next(
@@ -201,7 +200,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
         line, port = self._amqplib, self._amqplib.port
         if not self.is_open:
             raise line.over()
-        held, counts_returned = line.held, int(allowed is None or RETURN in allowed)
+        held, counts_returned = line.consumers, int(allowed is None or RETURN in allowed)
         counts_deliveries = allowed is None or DELIVER in allowed
         if port.noted and not self.returned_messages.queue:  # empty() would wait for a put() that a signal interrupted
             port.noted = 0  # the program has had them already
@@ -287,7 +286,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
         try:
             line.close("channel.close", (reply_code, reply_text, *method_sig), timeout)
         except ChannelClosedError:
-            if line.port.ending is not PARTED:
+            if line.port.ending is not CHANNEL_PARTED:
                 raise
             return  # another thread has closed it meanwhile
         except (AMQPTimeoutError, NestedCallError) as exc:
@@ -317,7 +316,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
         line.driver.parting.let_go = threading.get_ident(), line.port
         with line.driver.lock:
             line.driver.tested.forget(line.port)
-            line.held.clear()
+            line.consumers.clear()
             if self._METHOD_MAP.get(RETURN) is METHOD_MAP[RETURN] and line.driver.session.raw is None:
                 for sig, args, msg in line.port.inbox:
                     if sig is RETURN and msg is not None:  # on_return was not called in time
@@ -397,7 +396,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
         def begin(reply: Tuple[Any, ...]) -> None:
             consumer.tag = reply[0]
             self.callbacks[consumer.tag] = callback
-            line.held.begin(consumer)
+            line.consumers.begin(consumer)
             if line.driver.parting.lapse is not None and line.driver.parting.lapse.port is line.port:
                 line.driver.parting.lapse = None
 
@@ -450,7 +449,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
                 raise
             late = exc
         consumer, _callback = ended[0]
-        if consumer is not None and not line.held.own:  # a program's own handler gets them
+        if consumer is not None and not line.consumers.own:  # a program's own handler gets them
             give_back_unseen(self, consumer)
             for lapse in self._amqplib_lapses():
                 lapse.is_all(line.driver.sent)
@@ -503,7 +502,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
             yield None
             idle, come = line.driver.timeouts.deadline(timeout), lambda: bool(arrived) or tag not in self.callbacks
             while arrived or tag in self.callbacks:
-                if line.held.stopping:
+                if line.consumers.stopping:
                     self._amqplib_stop()
                     continue
                 try:
@@ -512,7 +511,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
                     msg = None
                 if msg is not None:
                     if not no_ack:
-                        line.held.given[msg.delivery_tag] = None
+                        line.consumers.given[msg.delivery_tag] = None
                     yield msg
                     idle = line.driver.timeouts.deadline(timeout)
                 elif idle.expired() and not self._amqplib_delivered_to(tag):
@@ -528,7 +527,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
                         if item[0] is DELIVER:
                             if self.auto_decode:
                                 decode_body(item[2])
-                            line.held.deliver(self, *item[1:])
+                            line.consumers.deliver(self, *item[1:])
                         elif item is not _HERE:
                             self._amqplib_dispatch(*item)
             if not self.is_open or (line.port.ending is not None and not line.is_lost()):
@@ -571,7 +570,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
         call = line.port.call
         if call is not None and call.thread == me:  # perhaps it is what makes a consumer
             raise line.driver.nested("waiting for a reply on the same channel")
-        line.held.stopped()
+        line.consumers.stopped()
         try:
             for tag in list(self.callbacks):
                 self.basic_cancel(tag)
@@ -580,7 +579,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
             raise
 
     def _amqplib_stop_later(self) -> None:
-        self._amqplib.held.stop()
+        self._amqplib.consumers.stop()
         self._amqplib.driver.parting.stopping = True
 
     def _amqplib_delivered_to(self, tag: str) -> bool:
@@ -639,7 +638,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
         }
         msg._got_on = self
         if not no_ack:
-            line.held.given[delivery_tag] = None
+            line.consumers.given[delivery_tag] = None
         message: MessageT = msg
         return message
 

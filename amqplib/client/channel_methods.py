@@ -269,8 +269,8 @@ class ChannelMethods(AbstractChannel):
             self._amqplib_settle(delivery_tag, lambda *which: line.ack_frame(line.port.number, *which))
             return
         sending = line.sending  # first: see Line.emit
-        line.emit(line.ack_frame(line.port.number, delivery_tag, multiple), sending, not line.held.transacted)
-        line.held.given.pop(delivery_tag, None)
+        line.emit(line.ack_frame(line.port.number, delivery_tag, multiple), sending, not line.consumers.transacted)
+        line.consumers.given.pop(delivery_tag, None)
 
     def _amqplib_settle(self, delivery_tag: int, frame_of: Callable[[int, bool], bytes]) -> None:
         """Settle several."""
@@ -317,7 +317,7 @@ class ChannelMethods(AbstractChannel):
     def tx_select(self) -> None:
         """From now on publishes and acknowledgements take effect with tx_commit() only."""
         self._amqplib.call("tx.select")
-        self._amqplib.held.transacted = True
+        self._amqplib.consumers.transacted = True
 
     def tx_commit(self) -> None:
         """Make all publishes and acknowledgements since the last commit or rollback happen."""

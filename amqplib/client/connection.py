@@ -18,9 +18,8 @@ from typing import (
     Union,
 )
 
-from ..protocol.endings import Ending
+from ..protocol.endings import CONNECTION_PARTED, Ending
 from ..protocol.port import Item, Port
-from ..protocol.session import PARTED
 from ..wire.protocol import DEFAULT_BODY_MAX, DEFAULT_HEADER_MAX
 from ..wire.spec import AMQP_0_8, AMQP_0_9_1, Dialect, Sig
 from .abstract_channel import AbstractChannel
@@ -251,7 +250,7 @@ class Connection(AbstractChannel):
         self.channel_max, self.frame_max, self.heartbeat = agreed.channel_max, agreed.frame_max, agreed.heartbeat
         control, on_over = driver.session.control, self._do_close
         line = self._amqplib = reviver.take_on(self, driver) if reviver else Line(driver, control, on_over)
-        line.held = login
+        line.login = login
         driver.session.server_properties = agreed.server_properties
         driver.notices.listen(self)
         self.transport = driver.transport
@@ -368,7 +367,7 @@ class Connection(AbstractChannel):
         line = self._amqplib
         if new_secret is None:
             line.check()
-            new_secret = line.held.secret()
+            new_secret = line.login.secret()
         line.call("connection.update_secret", new_secret, reason)
 
     def drain_events(self, timeout: Optional[float] = None) -> Any:
@@ -408,7 +407,7 @@ class Connection(AbstractChannel):
         parting = line.driver.parting
         before = parting.let_go
         result = channel._amqplib_dispatch(*item)
-        if isinstance(channel, Channel) and channel._amqplib.held.look:
+        if isinstance(channel, Channel) and channel._amqplib.consumers.look:
             self._amqplib_stop_consumers()
             channel._amqplib_knows()
         by, ended = after = parting.let_go
@@ -424,7 +423,7 @@ class Connection(AbstractChannel):
         if parting.stopping:
             parting.stopping = False
             for channel in self._amqplib_channels():
-                if channel._amqplib.held.stopping:
+                if channel._amqplib.consumers.stopping:
                     channel._amqplib_stop()
                     channel._amqplib_knows()
 
@@ -452,13 +451,13 @@ class Connection(AbstractChannel):
             raise  # nothing was sent
         except BaseException as exc:
             # another thread, or a signal handler, may have closed it meanwhile, in good order
-            parted = line.driver.session.ending is PARTED
+            parted = line.driver.session.ending is CONNECTION_PARTED
             if not (isinstance(exc, ConnectionLostError) and parted):
-                self._amqplib_end(PARTED)
+                self._amqplib_end(CONNECTION_PARTED)
                 for untold in line.objections():
                     LOGGER.warning("%s", untold)  # what is raised matters more
                 raise
-        self._amqplib_end(PARTED)
+        self._amqplib_end(CONNECTION_PARTED)
         self._amqplib_object()
 
     def _amqplib_object(self) -> None:
@@ -490,6 +489,6 @@ class Connection(AbstractChannel):
         # what these belong to most likely has the connection
         self.on_blocked = self.on_unblocked = None
         line = self._amqplib
-        line.held.forget()
+        line.login.forget()
         line.driver.notices.clear()
         LOGGER.debug("the connection to %s is over", line.where)

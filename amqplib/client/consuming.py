@@ -262,13 +262,13 @@ def expects(line: Line, callbacks: Container[str], item: Item) -> bool:
     """With the lock held: see Port.expects."""
     call = line.port.call
     asks = call is not None and _CONSUME_OK in call.expected
-    return item[1][0] in callbacks or asks or bool(line.held.own)
+    return item[1][0] in callbacks or asks or bool(line.consumers.own)
 
 
 def give_back_at_once(line: Line, item: Item) -> bool:
     """With the lock held: see Port.give_back. It is late for a consumer that was cancelled."""
     (consumer_tag, delivery_tag, *_), session = item[1], line.driver.session
-    consumer: Optional[Consumer] = line.held.ended(consumer_tag)
+    consumer: Optional[Consumer] = line.consumers.ended(consumer_tag)
     if consumer is None:
         return False
     if consumer.takes_back:
@@ -290,8 +290,8 @@ def _stop_and_give_back(channel: Channel[Any], args: Tuple[Any, ...], msg: Any) 
     except BaseException:
         line.port.inbox.appendleft((DELIVER, args, msg))
         raise
-    consumer = line.held.find(args[0])
-    if consumer is not None and not line.held.own:
+    consumer = line.consumers.find(args[0])
+    if consumer is not None and not line.consumers.own:
         give_back_late(channel, consumer, args[1])
 
 
@@ -324,7 +324,7 @@ def warn_of_offset(line: Line, arguments: Any) -> None:
 def take_again(line: Line, ask: Callable[[], None]) -> None:
     """Ask the server to deliver again all that is not settled. What had come and was not given to the program is left
     out here: it comes again as well, under another tag, and this one would be refused."""
-    consumers: Consumers = line.held
+    consumers = line.consumers
     unseen: List[_Unseen] = []
     if not (consumers.own or line.driver.session.raw):
         with line.driver.lock:
@@ -345,7 +345,7 @@ def settle_given(line: Line, delivery_tag: int, settle: Callable[[int, bool], No
     settle: tells the server of one, or of all up to one. Mostly that is one call: deliveries are given in order, and
     what was not given has a higher tag. Where something was not, those behind it are settled one by one.
     """
-    consumers: Consumers = line.held
+    consumers = line.consumers
     known = _all_are_known(line, consumers)
     if not delivery_tag and known:  # to a server, 0 would be all that it has sent
         delivery_tag = max(list(consumers.given), default=0)

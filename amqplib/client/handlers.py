@@ -32,17 +32,17 @@ def _deliver(channel: Channel[Any], args: Tuple[Any, ...], msg: Message) -> None
         "exchange": exchange,
         "routing_key": routing_key,
     }
-    held = channel._amqplib.held
+    consumers = channel._amqplib.consumers
     callback = channel.callbacks.get(consumer_tag)
     if callback is not None:
-        if consumer_tag in held.acking:
-            held.given[delivery_tag] = None
+        if consumer_tag in consumers.acking:
+            consumers.given[delivery_tag] = None
         callback(msg)
     elif consumer_tag in channel.callbacks:  # the program has given None
-        if consumer_tag in held.acking:
-            held.given[delivery_tag] = None
+        if consumer_tag in consumers.acking:
+            consumers.given[delivery_tag] = None
     else:
-        consumer = held.ended(consumer_tag)
+        consumer = consumers.ended(consumer_tag)
         if consumer is not None:
             give_back_late(channel, consumer, delivery_tag)
 
@@ -53,12 +53,14 @@ def end_consumer(channel: Channel[Any], consumer_tag: str, by: int) -> Tuple[Opt
     What this returns has to be kept until the lock is let go: the callback may have a __del__.
     """
     line = channel._amqplib
-    held, driver = line.held, line.driver
+    consumers, driver = line.consumers, line.driver
     was_there = consumer_tag in channel.callbacks
-    ended: Tuple[Optional[Consumer], Any] = held.end(consumer_tag, channel.callbacks)
+    ended: Tuple[Optional[Consumer], Any] = consumers.end(consumer_tag, channel.callbacks)
     if was_there and not channel.callbacks:
-        held.lapse, driver.parting.lapse = (Lapse(line.port, by, driver.sent) for _ in "12")
-        held.look = True
+        # one for wait() and one for drain_events(): a thread is told by each
+        consumers.lapse = Lapse(line.port, by, driver.sent)
+        driver.parting.lapse = Lapse(line.port, by, driver.sent)
+        consumers.look = True
         driver.notify()
     return ended
 
@@ -68,7 +70,7 @@ def _cancel(channel: Channel[Any], args: Tuple[str, bool]) -> None:
     consumer_tag, nowait = args
     line = channel._amqplib
     why = "its queue is gone or has moved, or (RabbitMQ 4.3) a message was unacknowledged for consumer_timeout"
-    known = consumer_tag in channel.callbacks or consumer_tag in line.held.running
+    known = consumer_tag in channel.callbacks or consumer_tag in line.consumers.running
     if known or line.port.is_first(_CANCEL):
         LOGGER.warning("%s: the server cancelled consumer %r: most likely %s", line.where, consumer_tag, why)
     me = threading.get_ident()

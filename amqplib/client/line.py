@@ -8,12 +8,11 @@ the one thing to exchange when a channel is to go on with another network connec
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, Collection, Dict, List, Optional, Tuple, Type
+from typing import TYPE_CHECKING, Any, Callable, Collection, Dict, List, Optional, Tuple, Type
 
-from ..protocol.endings import BY_PEER, BY_PROGRAM, LOST, Ending, Over
+from ..protocol.endings import BY_PEER, BY_PROGRAM, CHANNEL_PARTED, CONNECTION_PARTED, LOST, Ending, Over
 from ..protocol.gates import SHUT, Batch
-from ..protocol.port import PARTED, Call, Item, Port
-from ..protocol.session import PARTED as CONNECTION_PARTED
+from ..protocol.port import Call, Item, Port
 from ..protocol.states import CLOSED, CLOSING, ENDED
 from ..wire.spec import Method, Sig
 from . import heartbeat
@@ -36,6 +35,10 @@ from .exceptions import (
 from .parting import Left
 from .sending import Sending
 from .stats import Stats
+
+if TYPE_CHECKING:
+    from .connect.login import Login
+    from .consuming import Consumers
 
 __all__ = ["Line", "connection_error"]
 
@@ -65,7 +68,18 @@ def channel_error(ending: Ending, where: str) -> AMQPChannelException:
 class Line:
     """The way of one channel's methods to the peer and back."""
 
-    __slots__ = ("_on_over", "ack_frame", "calling", "driver", "held", "kept", "port", "publish_frames", "sending")
+    __slots__ = (
+        "_on_over",
+        "ack_frame",
+        "calling",
+        "consumers",
+        "driver",
+        "kept",
+        "login",
+        "port",
+        "publish_frames",
+        "sending",
+    )
 
     def __init__(self, driver: Driver, port: Port, on_over: Callable[[], None]) -> None:
         self.driver = driver
@@ -74,8 +88,10 @@ class Line:
         sender = driver.session.sender
         #: The frames of basic.publish and of basic.ack, by the short way (wire/hot.py).
         self.publish_frames, self.ack_frame = sender.publish, sender.ack
-        #: What else the channel or the connection keeps of ours.
-        self.held: Any = None
+        #: Of a channel's line: the consumers of the channel.
+        self.consumers: Consumers
+        #: Of the connection's: who logs in.
+        self.login: Login
         #: The channel's `callbacks` as long as the program has yet to be told that the connection is over: tags only,
         #: so that no callback is kept alive.
         self.kept: Dict[str, Any] = {}
@@ -129,7 +145,7 @@ class Line:
 
     def settled(self, delivery_tag: int) -> None:
         """The program has given a message back."""
-        self.held.given.pop(delivery_tag, None)
+        self.consumers.given.pop(delivery_tag, None)
         if self.port.left_out:
             with self.driver.lock:
                 self.port.left_out.discard(delivery_tag)
@@ -432,7 +448,7 @@ class Line:
         over = self.end_of_connection()
         if over is not None:
             return None if over is CONNECTION_PARTED else connection_error(over, driver.where)
-        if ending is None or ending is PARTED:
+        if ending is None or ending is CHANNEL_PARTED:
             return None
         where = driver.name_of(port.number)
         if ending.by is BY_PEER:

@@ -11,7 +11,7 @@ from typing import Any, Optional
 from ..wire.spec import Sig
 from ..wire.text import printable
 
-__all__ = ["BY_PEER", "BY_PROGRAM", "LOST", "Ending", "Over"]
+__all__ = ["BY_PEER", "BY_PROGRAM", "CHANNEL_PARTED", "CONNECTION_PARTED", "LOST", "Ending", "Over"]
 
 #: The peer closed it, and said why.
 BY_PEER = "by the peer"
@@ -53,6 +53,11 @@ class Ending:
         """Who it was and why, for an error about a later call."""
         text = printable(self.reply_text)
         return "by the server: %s %s" % (self.reply_code, text) if self.by is BY_PEER else text
+
+
+#: The ends that the program's close() makes, of a channel and of a connection.
+CHANNEL_PARTED = Ending(BY_PROGRAM, 0, "by this program")
+CONNECTION_PARTED = Ending(BY_PROGRAM, 0, "the connection was closed by this program")
 
 
 class Over(Exception):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Collection, Container, Deque, L
 
 from ..wire.spec import Sig, sig_of
 from .confirms import Back, Confirms
-from .endings import BY_PEER, BY_PROGRAM, Ending
+from .endings import BY_PEER, CHANNEL_PARTED, Ending
 from .gates import BLOCKED, SHUT, Batch
 from .states import CHANNEL, CLOSING, OPENING, OVER, State, Table
 from .unasked import Room, weight
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .gates import Gate
     from .session import Session
 
-__all__ = ["ACK", "CLOSE", "DELIVER", "NACK", "PARTED", "RETURN", "Call", "Item", "Port"]
+__all__ = ["ACK", "CLOSE", "DELIVER", "NACK", "RETURN", "Call", "Item", "Port"]
 
 #: A method as it is kept: its 0-8 (class id, method id), its arguments, its content or None.
 Item = Tuple[Sig, Tuple[Any, ...], Any]
@@ -35,9 +35,6 @@ _EVENTS = {
     CLOSE: "close",
     CLOSE_OK: "close-ok",
 }
-
-#: The end that the program's close() makes.
-PARTED = Ending(BY_PROGRAM, 0, "by this program")
 
 #: Returned messages that a channel takes beyond what it can have published, and how long those may be.
 _RETURNS, _RETURNED = 100, 4096
@@ -293,7 +290,7 @@ class Port:
     def part(self, session: Session, item: Optional[Item]) -> None:
         """The peer agrees with our close."""
         if self.ending is None:
-            self.ending = PARTED
+            self.ending = CHANNEL_PARTED
         session.free(self)
         self.regate(session)
 

@@ -8,15 +8,12 @@ from typing import Any, Callable, ClassVar, Deque, Dict, List, Optional, Tuple, 
 from ..wire.protocol import Event, Receiver, Sender
 from ..wire.spec import Dialect, Sig, sig_of
 from .confirms import Confirms, Sent
-from .endings import BY_PEER, BY_PROGRAM, Ending
+from .endings import BY_PEER, CONNECTION_PARTED, Ending
 from .gates import SHUT
 from .port import DELIVER, Item, Port
 from .states import CLOSED, CLOSING, CONNECTION, ENDED, OPEN, State, Table
 
-__all__ = ["PARTED", "Session"]
-
-#: The end that the program's close() makes.
-PARTED = Ending(BY_PROGRAM, 0, "the connection was closed by this program")
+__all__ = ["Session"]
 
 #: Objections that are kept: a program that never asks for them must not take more and more memory.
 _OBJECTIONS = 100
@@ -69,7 +66,7 @@ class Control(Port):
     def part(self, session: Session, item: Optional[Item]) -> None:
         """The peer agrees with our close."""
         if self.ending is None:
-            self.ending = PARTED
+            self.ending = CONNECTION_PARTED
         self.end_channels(session, item)
 
     def close_channels(self, session: Session, item: Optional[Item]) -> None:

@@ -6,10 +6,10 @@ from typing import List
 
 import pytest
 
-from amqplib.protocol.endings import BY_PEER, BY_PROGRAM, LOST, Ending
+from amqplib.protocol.endings import BY_PEER, BY_PROGRAM, CONNECTION_PARTED, LOST, Ending
 from amqplib.protocol.gates import BLOCKED, SHUT
 from amqplib.protocol.port import Call, Port
-from amqplib.protocol.session import PARTED, Session
+from amqplib.protocol.session import Session
 from amqplib.protocol.states import CLOSED, CLOSING, ENDED, OPEN
 
 from .octets import CLOSE, CLOSE_OK, DELIVERY, FLOW, arrive, decode, method, new_session, owed
@@ -167,8 +167,8 @@ def test_the_close_ok_that_is_waited_for(session: Session) -> None:
     assert port.gate is SHUT
     arrive(session, CONNECTION_CLOSE_OK)
     assert call.reply == (sig, (), None)
-    assert session.ending is PARTED
-    assert port.ending is PARTED
+    assert session.ending is CONNECTION_PARTED
+    assert port.ending is CONNECTION_PARTED
     assert (session.state, port.state) == (CLOSED, CLOSED)
 
 
@@ -221,5 +221,5 @@ def test_a_close_ok_after_the_connection_was_given_up(session: Session) -> None:
 def test_all_channels(session: Session) -> None:
     ports: List[Port] = [opened(session, number) for number in (3, 1)]
     assert session.channels() == ports
-    session.end(PARTED, "parted")
+    session.end(CONNECTION_PARTED, "parted")
     assert [port.gate for port in ports] == [SHUT, SHUT]

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amqplib.protocol import states
-from amqplib.protocol.endings import BY_PROGRAM, LOST, Ending
+from amqplib.protocol.endings import BY_PROGRAM, CONNECTION_PARTED, LOST, Ending
 from amqplib.protocol.gates import SHUT
 from amqplib.protocol.port import Port
-from amqplib.protocol.session import PARTED, Session
+from amqplib.protocol.session import Session
 from amqplib.protocol.states import CHANNEL, CONNECTION, EVENTS
 
 from .octets import ACK, CLOSE, CLOSE_OK, DELIVERY, FLOW, RETURN, arrive, decode, method, new_session, owed
@@ -81,7 +81,7 @@ class Walk:
         elif event == "lost":
             session.end(CUT)
         elif event == "parted":
-            session.end(PARTED, "parted")
+            session.end(CONNECTION_PARTED, "parted")
         else:
             if event == "abandon" and self.port.ending is None:
                 self.port.ending = GIVEN_UP
@@ -240,7 +240,7 @@ def connection_event(session: Session, event: str) -> None:
     elif event == "lost":
         session.end(CUT)
     elif event == "parted":
-        session.end(PARTED, "parted")
+        session.end(CONNECTION_PARTED, "parted")
     else:
         session.control.happen(event, session)
 

@@ -10,9 +10,9 @@ import uuid
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 from ...protocol.carried import LaterSession
-from ...protocol.endings import Ending, Over
+from ...protocol.endings import CHANNEL_PARTED, Ending, Over
 from ...protocol.gates import Batch
-from ...protocol.port import PARTED, Call, Item, Port
+from ...protocol.port import Call, Item, Port
 from ...wire.spec import Method
 from ..calling import Calling
 from ..connect.secret import hide_made_of
@@ -493,7 +493,7 @@ class RecoveringLine(Line):
             with self.driver.lock:
                 if self.is_lost() and timeout is None and self.driver.parting.leaving == (me, True):
                     # an exception is on its way, and the broker has closed the channel anyway
-                    self.port.ending = PARTED
+                    self.port.ending = CHANNEL_PARTED
             super().close(name, args, timeout)
             return
         self.reviver.stop()

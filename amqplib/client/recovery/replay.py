@@ -191,7 +191,7 @@ class Replay:
             if refused is None:
                 break
             declaration, error = refused
-            no_ack = _without_acks(line.held)
+            no_ack = _without_acks(line.consumers)
             kept = [item for item in here.port.inbox if item[0] is DELIVER and item[1][0] in no_ack]
             self._salvaged.setdefault(number, []).extend(kept)
             if not self._wait_for_lock(error):
@@ -211,7 +211,7 @@ class Replay:
                 continue
             if declaration.kind == "consumer":
                 tag = declaration.name
-                if tag in ended or tag not in line.held.running or not self._is_wanted(declaration):
+                if tag in ended or tag not in line.consumers.running or not self._is_wanted(declaration):
                     continue
             error = self._make(here, declaration)
             if error is not None:
@@ -272,8 +272,8 @@ class Replay:
 
     def _carry(self, line: RecoveringLine, before: Port, port: Port) -> None:
         """What the program has yet to be given of what came before the loss, and is not given anew."""
-        held: Consumers = line.held
-        no_ack = _without_acks(held)
+        consumers = line.consumers
+        no_ack = _without_acks(consumers)
         kept: Deque[Item] = deque()
         while before.inbox:
             try:
@@ -294,10 +294,10 @@ class Replay:
         port.succeed(before)
         if before.batch is not None:
             before.batch.lose()
-        held.lost(port, before)
+        consumers.lost(port, before)
         session = self._driver.session
         for number, tag in self._consuming:
-            if number == port.number and tag not in held.running:  # cancelled meanwhile
+            if number == port.number and tag not in consumers.running:  # cancelled meanwhile
                 session.owe(session.sender.method(number, session.dialect["basic.cancel"], (tag, True)))
         parting = self._driver.parting
         if parting.lapse is not None and parting.lapse.port is before:
@@ -305,6 +305,6 @@ class Replay:
         line.void = line.void or self._topology.channel(port.number).transacted
 
 
-def _without_acks(held: Consumers) -> Set[str]:
+def _without_acks(consumers: Consumers) -> Set[str]:
     """The consumers whose messages are nowhere else."""
-    return {tag for tag, consumer in list(held.running.items()) if consumer.no_ack}
+    return {tag for tag, consumer in list(consumers.running.items()) if consumer.no_ack}

@@ -21,9 +21,9 @@ import weakref
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 from ...protocol.carried import CarriedSession, LaterSession
-from ...protocol.endings import BY_PEER, BY_PROGRAM, LOST, Ending, Over
+from ...protocol.endings import BY_PEER, BY_PROGRAM, CONNECTION_PARTED, LOST, Ending, Over
 from ...protocol.handshake import Agreement
-from ...protocol.session import PARTED, Session
+from ...protocol.session import Session
 from ...protocol.topology import Topology
 from ...wire.protocol import Receiver, Sender
 from .. import fork
@@ -273,7 +273,7 @@ class Reviver:
             fresh = self._fresh
             self.news.notify_all()
         if fresh is not None:
-            fresh.fail(PARTED, "parted")
+            fresh.fail(CONNECTION_PARTED, "parted")
 
     def go_on(self) -> None:
         """It does not, after all."""
@@ -391,7 +391,7 @@ class Reviver:
                 fresh.fail(Ending(BY_PROGRAM, 0, "given up: not all of the last one could be restored"), "parted")
                 fresh.shut()
         self._settle(fresh)
-        before.fail(PARTED, "parted")  # so that a thread that still reads closes the socket on its way out
+        before.fail(CONNECTION_PARTED, "parted")  # so that a thread that still reads closes the socket on its way out
         before.shut()
         return "at %s, with %s" % (fresh.transport.address, replay.summary)
 
