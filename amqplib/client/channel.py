@@ -1,13 +1,13 @@
-"""Channels: what arrives and is handled, consumers, publishing, and the end.
+"""Channels, as programs hold them: each method with what it promises, and the ways that have to be fast.
 
 The plain methods, that send something and wait for the answer, are in `channel_methods`; errors are explained there.
+What is not told in a few lines is a function elsewhere: `waiting`, `consuming`, `stopping`, `unseen`, `confirming`.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections import deque
 from contextlib import contextmanager
 from functools import partial
 from typing import (
@@ -16,7 +16,6 @@ from typing import (
     Callable,
     ClassVar,
     Collection,
-    Deque,
     Dict,
     Generator,
     Generic,
@@ -25,10 +24,9 @@ from typing import (
     Optional,
     Tuple,
     Union,
-    cast,
 )
 
-from ..protocol.confirms import Back, Confirms, Unsafe
+from ..protocol.confirms import Back, Confirms
 from ..protocol.endings import BY_PROGRAM, CHANNEL_PARTED, CONNECTION_PARTED, Ending, Over
 from ..protocol.port import DELIVER, RETURN, Item
 from ..wire.content import Oversize
@@ -37,30 +35,24 @@ from ..wire.spec import Sig, sig_of
 from .abstract_channel import AbstractChannel
 from .channel_methods import Arguments, ChannelMethods
 from .computed import computed
-from .confirming import Account, await_confirms, report_all
-from .consuming import Consumer, Consumers, expects, give_back_at_once, give_back_unseen, warn_of_offset
-from .deadline import Deadline
+from .confirming import publish_confirm, wait_for_confirms
+from .consumers import Consumer, Consumers
+from .consuming import cancel, consume, subscribe
 from .exceptions import AMQPException, AMQPTimeoutError, ChannelClosedError, NestedCallError
 from .functions import Callback, check_functions, name_after
-from .handlers import METHOD_MAP, end_consumer
-from .lapse import Lapse
-from .line import Line
+from .handlers import METHOD_MAP
 from .logger import LOGGER
 from .message import GenericContent, MessageT, decode_body, encode_body, no_message
 from .queues import Alerts, ReturnedMessages
+from .stopping import stop, stop_later
+from .unseen import expects, give_back_at_once
+from .waiting import NOTHING, look, next_method
 
 if TYPE_CHECKING:
     from ..protocol.timing import ConfirmTime
     from .connection import Connection
 
 __all__ = ["Channel"]
-
-#: In the place of a method: what was waited for is there already.
-_NOTHING: Sig = (0, 0)
-_HERE: Item = _NOTHING, (), None
-
-#: In the place of a returned message that the program has taken already.
-_NOTED: Item = (RETURN, (), None)
 
 _GET_EMPTY = sig_of("basic.get_empty")
 
@@ -160,79 +152,18 @@ class Channel(ChannelMethods, Generic[MessageT]):
                 item = line.port.inbox.popleft()
             except IndexError:
                 pass
-        sig, args, msg = item or self._amqplib_next(allowed_methods, line.driver.timeouts.deadline(timeout))
+        sig, args, msg = item or next_method(self, allowed_methods, line.driver.timeouts.deadline(timeout))
         if sig is DELIVER:
             if self.auto_decode and "content_encoding" in msg.properties:
                 decode_body(msg)
             result = line.consumers.deliver(self, args, msg)
-        elif sig is _NOTHING:
+        elif sig is NOTHING:
             return None
         else:
             result = self._amqplib_dispatch(sig, args, msg)
         if line.consumers.look:
-            self._amqplib_look()
+            look(self)
         return result
-
-    def _amqplib_look(self) -> None:
-        """A method has been handled, and a loop may test `callbacks` next, which may be empty."""
-        line = self._amqplib
-        if line.consumers.stopping:
-            self._amqplib_stop()
-        self._amqplib_knows()
-        if not self.is_open and line.why_over() is not None:
-            line.kept.clear()  # a callback has kept it to itself: that is no end to be content with
-            raise line.why_over() or line.over()
-
-    def _amqplib_knows(self) -> None:
-        """This thread knows that the last consumer has ended, if it has: neither wait() nor drain_events() tells it."""
-        for lapse in self._amqplib_lapses():
-            lapse.is_known()
-
-    def _amqplib_lapses(self) -> List[Lapse]:
-        """The end of the last consumer, for wait() and for drain_events(), if that is what came last."""
-        line = self._amqplib
-        both = line.consumers.lapse, line.driver.parting.lapse
-        return [lapse for lapse in both if lapse is not None and lapse.port is line.port]
-
-    def _amqplib_next(
-        self, allowed: Optional[Collection[Sig]], deadline: Deadline, here: Callable[[], bool] = lambda: False
-    ) -> Item:
-        line, port = self._amqplib, self._amqplib.port
-        if not self.is_open:
-            raise line.over()
-        held, counts_returned = line.consumers, int(allowed is None or RETURN in allowed)
-        counts_deliveries = allowed is None or DELIVER in allowed
-        if port.noted and not self.returned_messages.queue:  # empty() would wait for a put() that a signal interrupted
-            port.noted = 0  # the program has had them already
-
-        def take() -> Optional[Item]:
-            port = line.port  # now: it may be another one after a loss
-            if here() or held.stopping:
-                return _HERE
-            if counts_returned and port.next_noted():
-                return _NOTED
-            item = port.next(allowed)
-            if item is None:
-                # a connection that may come back is no end of a loop, but to be told of it may be
-                if port.ending is not None and not line.is_lost():
-                    raise Over
-                if held.lapse is not None and counts_deliveries and held.lapse.is_news(line.driver.sent):
-                    return _HERE
-                if port.ending is not None:
-                    raise Over
-                if counts_returned and line.driver.tested.is_past(port, line.driver.session.control):
-                    return _HERE
-            return item
-
-        line.count_waiting(counts_returned, counts_deliveries)
-        try:
-            item: Item = line.wait_for_method(take, deadline)
-        finally:
-            line.count_waiting(-counts_returned, -counts_deliveries)
-        if held.stopping and item is _HERE:
-            self._amqplib_stop()
-            self._amqplib_knows()
-        return item
 
     def _amqplib_keep_returned(self, args: Tuple[Any, ...], msg: Any) -> Union[bool, Back]:
         if self._METHOD_MAP.get(RETURN) is not METHOD_MAP[RETURN]:
@@ -245,28 +176,6 @@ class Channel(ChannelMethods, Generic[MessageT]):
 
     def _amqplib_expects(self, item: Item) -> bool:
         return expects(self._amqplib, self.callbacks, item)  # which a program may replace
-
-    def _amqplib_tell(self, line: Line) -> None:
-        """Call the program's functions for messages that came back, and for all that has been settled."""
-        while self.on_return is not None and line.driver.session.raw is None:
-            with line.driver.lock:
-                item = line.port.next((RETURN,))
-            if item is None:
-                break
-            self._amqplib_dispatch(*item)
-        books = line.port.books
-        if line.port.reminder is not None or (books is not None and books.reports):
-            report_all(line)
-
-    def _amqplib_collect(self, collect: Callable[[], Unsafe]) -> Account:
-        """With the lock held: what the books have to tell, and nothing else then tells."""
-        unsafe, books = collect(), self._amqplib_books()
-        returned = self.returned_messages
-        backs, books.reported = books.reported, []
-        for back in backs:
-            if isinstance(returned, ReturnedMessages):  # a program may have set another one
-                returned.drop(back)
-        return Account(*unsafe, backs)
 
     # --- the end
 
@@ -362,61 +271,9 @@ class Channel(ChannelMethods, Generic[MessageT]):
         check_functions(callback=callback if self._amqplib_refuses else None, on_cancel=on_cancel)
         if callable(consumer_tag):
             raise ValueError("consumer_tag: %.100r is a function: write callback=" % (consumer_tag,))
-        return self._amqplib_subscribe(
-            Consumer(consumer_tag, no_ack, arguments, on_cancel),
-            callback,
-            queue,
-            no_local,
-            exclusive,
-            nowait,
-            ticket,
-            arguments,
-        )
-
-    def _amqplib_subscribe(
-        self,
-        consumer: Consumer,
-        callback: Optional[Callable[[MessageT], Any]],
-        queue: str,
-        no_local: bool,
-        exclusive: bool,
-        nowait: bool,
-        ticket: Optional[int],
-        arguments: Arguments,
-    ) -> str:
-        line, tag = self._amqplib, consumer.tag
-        if arguments:
-            warn_of_offset(line, arguments)
-        args: Tuple[Any, ...] = self._amqplib_ticket(ticket), queue, tag, no_local, consumer.no_ack, exclusive, nowait
-        if len(line.method("basic.consume").fields) > len(args):
-            args += (arguments,)
-        elif arguments:
-            raise line.not_in_dialect("arguments of basic.consume")
-
-        def begin(reply: Tuple[Any, ...]) -> None:
-            consumer.tag = reply[0]
-            self.callbacks[consumer.tag] = callback
-            line.consumers.begin(consumer)
-            if line.driver.parting.lapse is not None and line.driver.parting.lapse.port is line.port:
-                line.driver.parting.lapse = None
-
-        if not nowait:
-            line.call("basic.consume", *args, answered=begin)
-            return consumer.tag
-        line.check()
-        nobody: Any = object()
-        before = self.callbacks.get(tag, nobody)
-        self.callbacks[tag] = callback
-        try:
-            line.send("basic.consume", *args)
-        except (ValueError, AMQPTimeoutError):  # nothing was sent
-            self.callbacks.pop(tag, None)
-            if before is not nobody:
-                self.callbacks[tag] = before
-            raise
-        with line.driver.lock:
-            begin((tag,))
-        return tag
+        consumer = Consumer(consumer_tag, no_ack, arguments, on_cancel)
+        ticket = self._amqplib_ticket(ticket)
+        return subscribe(self, consumer, callback, queue, no_local, exclusive, nowait, ticket, arguments)
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False) -> None:
         """End a consumer; its tag leaves `callbacks`. What was given to its callback stays to be acknowledged.
@@ -425,36 +282,14 @@ class Channel(ChannelMethods, Generic[MessageT]):
         """
         line = self._amqplib
 
-        def cancel(end: Callable[..., None]) -> None:
+        def ask(end: Callable[..., None]) -> None:
             if nowait:
                 line.send("basic.cancel", consumer_tag, nowait)
                 line.driver.changed(end)
             else:
                 line.call("basic.cancel", consumer_tag, nowait, answered=end)
 
-        self._amqplib_end_consumer(consumer_tag, cancel)
-
-    def _amqplib_end_consumer(self, consumer_tag: str, cancel: Callable[[Callable[..., None]], None]) -> None:
-        """End a consumer by `cancel`, which calls what it is given when that has happened, with the lock held."""
-        line, me, ended = self._amqplib, threading.get_ident(), []
-
-        def end(_: Any = None) -> None:
-            ended.append(end_consumer(self, consumer_tag, me))
-
-        late: Optional[AMQPTimeoutError] = None
-        try:
-            cancel(end)
-        except AMQPTimeoutError as exc:
-            if not ended:
-                raise
-            late = exc
-        consumer, _callback = ended[0]
-        if consumer is not None and not line.consumers.own:  # a program's own handler gets them
-            give_back_unseen(self, consumer)
-            for lapse in self._amqplib_lapses():
-                lapse.is_all(line.driver.sent)
-        if late is not None:
-            raise late
+        cancel(self, consumer_tag, ask)
 
     def consume(
         self,
@@ -475,77 +310,9 @@ class Channel(ChannelMethods, Generic[MessageT]):
         Other consumers' callbacks of this channel run meanwhile. A stream takes nothing back: say where to begin,
         arguments={'x-stream-offset': 'next'}, so that it is known for one.
         """
-        messages = self._amqplib_consume(queue, no_ack, exclusive, arguments, timeout)
+        messages = consume(self, queue, no_ack, exclusive, arguments, timeout)
         next(messages)  # subscribes: from here on the generator ends the consumer, however it ends itself
-        return cast("Generator[MessageT, None, None]", messages)
-
-    def _amqplib_consume(
-        self, queue: str, no_ack: bool, exclusive: bool, arguments: Arguments, timeout: Optional[float]
-    ) -> Generator[Optional[MessageT], None, None]:
-        """None once the consumer is there, and then its messages."""
-        line = self._amqplib
-        idle = line.driver.timeouts.deadline(timeout)  # ValueError, before there is a consumer
-        arrived: Deque[MessageT] = deque()
-        consumer = Consumer("", no_ack, arguments, arrived=arrived)
-        waits = 0  # the thread that looks into `arrived` before it waits
-
-        def arrive(msg: MessageT) -> None:
-            arrived.append(msg)
-            if waits != threading.get_ident():  # that thread may have looked already, and sit in poll()
-                with line.driver.lock:
-                    line.driver.stir()
-                if consumer.left:  # since this one was taken from the inbox
-                    give_back_unseen(self, consumer)
-
-        tag = self._amqplib_subscribe(consumer, arrive, queue, False, exclusive, False, None, arguments)
-        try:
-            yield None
-            idle, come = line.driver.timeouts.deadline(timeout), lambda: bool(arrived) or tag not in self.callbacks
-            while arrived or tag in self.callbacks:
-                if line.consumers.stopping:
-                    self._amqplib_stop()
-                    continue
-                try:
-                    msg = arrived.popleft()
-                except IndexError:  # asked for no permission: another thread may give some of it back
-                    msg = None
-                if msg is not None:
-                    if not no_ack:
-                        line.consumers.given[msg.delivery_tag] = None
-                    yield msg
-                    idle = line.driver.timeouts.deadline(timeout)
-                elif idle.expired() and not self._amqplib_delivered_to(tag):
-                    break
-                else:
-                    waits = threading.get_ident()
-                    try:  # another thread's wait() may take in what this one is for
-                        item = line.port.next() or self._amqplib_next(None, idle, come)
-                    except AMQPTimeoutError:
-                        if not idle.expired() or line.is_lost():
-                            raise  # the program's own timeout, on the socket; or there is no connection
-                    else:
-                        if item[0] is DELIVER:
-                            if self.auto_decode:
-                                decode_body(item[2])
-                            line.consumers.deliver(self, *item[1:])
-                        elif item is not _HERE:
-                            self._amqplib_dispatch(*item)
-            if not self.is_open or (line.port.ending is not None and not line.is_lost()):
-                raise line.over()  # a channel that is lost has no consumers either: that is no end to be content with
-        except BaseException:
-            # most likely the loop was left, perhaps by an exception, which matters more than what the channel says
-            try:
-                leave = partial(line.leave_consumer, tag)
-                self._amqplib_stop_consuming(consumer, lambda: self._amqplib_end_consumer(tag, leave))
-            except (AMQPException, OSError) as exc:
-                if isinstance(exc, AMQPTimeoutError):
-                    line.unanswered()
-                if self.is_open and tag in self.callbacks:  # dropped in the middle of another call, as by a collector
-                    LOGGER.warning("%s: consumer %r could not be cancelled and goes on: %s", line.where, tag, exc)
-                elif self.is_open and isinstance(exc, AMQPTimeoutError):
-                    LOGGER.warning("%s: the end of consumer %r is not waited for any more: %s", line.where, tag, exc)
-            raise
-        self._amqplib_stop_consuming(consumer, lambda: self.basic_cancel(tag))
+        return messages
 
     def stop_consuming(self) -> None:
         """End all consumers of this channel, and so the loops of wait(), consume() and drain_events() on it.
@@ -560,50 +327,9 @@ class Channel(ChannelMethods, Generic[MessageT]):
         if not self.is_open:
             return
         try:
-            self._amqplib_stop()
+            stop(self)
         except NestedCallError:
-            line.driver.changed(self._amqplib_stop_later)
-
-    def _amqplib_stop(self) -> None:
-        """Cancel every consumer; NestedCallError, and they are still to be cancelled, where that cannot be done now."""
-        line, me = self._amqplib, threading.get_ident()
-        call = line.port.call
-        if call is not None and call.thread == me:  # perhaps it is what makes a consumer
-            raise line.driver.nested("waiting for a reply on the same channel")
-        line.consumers.stopped()
-        try:
-            for tag in list(self.callbacks):
-                self.basic_cancel(tag)
-        except NestedCallError:
-            self._amqplib_stop_later()
-            raise
-
-    def _amqplib_stop_later(self) -> None:
-        self._amqplib.consumers.stop()
-        self._amqplib.driver.parting.stopping = True
-
-    def _amqplib_delivered_to(self, tag: str) -> bool:
-        """Has something come for a consumer that waits in the inbox?"""
-        items = list(self._amqplib.port.inbox)  # in one step: other threads may add to it
-        return any(sig == DELIVER and args[0] == tag for sig, args, _ in items)
-
-    def _amqplib_stop_consuming(self, consumer: Consumer, cancel: Callable[[], None]) -> None:
-        """End a consumer of consume(), and give back what has come for it and was not looked at."""
-        if not self.is_open:
-            return
-        late: Optional[AMQPTimeoutError] = None
-        if consumer.tag in self.callbacks:
-            try:
-                cancel()
-            except AMQPTimeoutError as exc:
-                if consumer.tag in self.callbacks or not self.is_open:
-                    raise
-                late = exc
-            self._amqplib_knows()
-        consumer.left = True
-        give_back_unseen(self, consumer)
-        if late is not None:
-            raise late
+            line.driver.changed(lambda: stop_later(self))
 
     def basic_get(self, queue: str = "", no_ack: bool = False, ticket: Optional[int] = None) -> Optional[MessageT]:
         """One message from the queue, None when it is empty. Unless no_ack is set, it has to be acknowledged.
@@ -798,23 +524,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
         that wait for them; unconfirmed ones stay outstanding.
         Callbacks of confirm_select() are called in here; what they publish is waited for, too.
         """
-        line, books = self._amqplib, self._amqplib_books()
-        timeouts = line.driver.timeouts
-        line.driver.refuse_nested("keeping the books of confirms")
-        deadline = timeouts.answering() if timeout is None else timeouts.deadline(timeout)
-        with line.driver.lock:
-            told = books.begin_to_wait()
-        try:
-            await_confirms(
-                line,
-                lambda: not books.unconfirmed,
-                self._amqplib_tell,
-                lambda: self._amqplib_collect(lambda: books.collect(told)),
-                deadline,
-            )
-        finally:
-            with line.driver.lock:
-                books.wait_no_more(told)
+        wait_for_confirms(self, self._amqplib_books(), timeout)
 
     def basic_publish_confirm(
         self,
@@ -834,36 +544,8 @@ class Channel(ChannelMethods, Generic[MessageT]):
         """
         if not isinstance(msg, GenericContent):
             raise no_message(msg)
-        line = self._amqplib
-        timeouts = line.driver.timeouts
-        line.driver.refuse_nested("keeping the books of confirms")
-        timeouts.deadline(timeout)  # ValueError, before anything is sent
-        if line.port.books is None:
-            self.confirm_select()
-        line.check()
-        deadline = timeouts.answering() if timeout is None else timeouts.deadline(timeout)
-        books = self._amqplib_books()
-        with line.driver.lock:
-            told = books.begin_to_wait()
-        try:
-            with line.sending.publishing_until(deadline):
-                tag = self.basic_publish(msg, exchange, routing_key, mandatory, immediate, ticket)
-            if tag is None:
-                name = type(self).__name__
-                raise TypeError(
-                    "%s.basic_publish() returns None: it has to return what Channel.basic_publish() does" % name
-                )
-            await_confirms(
-                line,
-                lambda: tag not in books.unconfirmed,
-                self._amqplib_tell,
-                lambda: self._amqplib_collect(lambda: books.collect_one(tag, told)),
-                deadline,
-            )
-        finally:
-            with line.driver.lock:
-                books.wait_no_more(told)
-        return tag
+        args = msg, exchange, routing_key, mandatory, immediate, ticket
+        return publish_confirm(self, args, timeout)
 
 
 name_after("Channel", ChannelMethods, AbstractChannel)

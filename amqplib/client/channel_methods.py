@@ -1,7 +1,7 @@
 """AMQP's methods as Python methods: those that send something, and wait for an answer if there is one.
 
 The arguments are the protocol's, in its order, but for the ticket, which comes last. What a channel keeps track of -
-its consumers, messages on their way, its end - is in `channel` and `sending`.
+its consumers, messages on their way, its end - is in `channel`.
 
 Errors, for all methods: ValueError when an argument cannot be sent (nothing was sent, the channel stays usable);
 AMQPChannelException when the server closes the channel, be it for this call or for one before that nothing answers;
@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Literal, NamedTuple, Optional, overload
 
 from .abstract_channel import AbstractChannel
-from .consuming import settle_given, take_again
 from .logger import LOGGER
+from .unseen import given_back, settle_given, take_again
 
 __all__ = ["Arguments", "ChannelMethods", "DeclaredQueue"]
 
@@ -290,13 +290,13 @@ class ChannelMethods(AbstractChannel):
             self._amqplib_settle(delivery_tag, lambda *which: line.frame("basic.nack", *which, requeue))
             return
         line.send("basic.nack", delivery_tag, multiple, requeue)
-        line.settled(delivery_tag)
+        given_back(line, delivery_tag)
 
     def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:
         """Give a message back; the server requeues it, or drops or dead-letters it."""
         line = self._amqplib
         line.send("basic.reject", delivery_tag, requeue)
-        line.settled(delivery_tag)
+        given_back(line, delivery_tag)
 
     def basic_recover(self, requeue: bool = False) -> None:
         """Ask for all unacknowledged messages of this channel again; with requeue anybody may get them.

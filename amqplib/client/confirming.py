@@ -6,11 +6,11 @@ program are called for it later, inside wait() or wait_for_confirms().
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Tuple
 
-from ..protocol.confirms import Back
+from ..protocol.confirms import Back, Confirms, Unsafe
 from ..protocol.endings import Over
-from ..protocol.port import ACK
+from ..protocol.port import ACK, RETURN
 from .deadline import Deadline
 from .exceptions import (
     AMQPException,
@@ -20,20 +20,15 @@ from .exceptions import (
     unconfirmed_at_the_end,
 )
 from .line import Line
+from .queues import ReturnedMessages
 
-__all__ = ["Account", "await_confirms", "report_all", "report_one"]
+if TYPE_CHECKING:
+    from .channel import Channel
 
-
-class Account(NamedTuple):
-    """What is not safe: delivery tag -> message each, and what came with those that were returned."""
-
-    nacked: Dict[int, Any]
-    returned: Dict[int, Any]
-    unconfirmed: Dict[int, Any]
-    backs: List[Back]
+__all__ = ["publish_confirm", "report_one", "wait_for_confirms"]
 
 
-def report(line: Line) -> None:
+def _report(line: Line) -> None:
     """Call the program's function for all that one acknowledgement or refusal has settled."""
     books, port = line.port.books, line.port
     if books is None:
@@ -63,14 +58,14 @@ def report_one(line: Line) -> None:
         reminder, port.reminder = port.reminder, None
         if reminder is not None and books is not None and len(books.reports) > 1:
             port.remind(line.driver.session, reminder)
-    report(line)
+    _report(line)
 
 
-def report_all(line: Line) -> None:
+def _report_all(line: Line) -> None:
     """Call the program's functions for all that has been settled."""
     books, port = line.port.books, line.port
     while books is not None and books.reports:
-        report(line)
+        _report(line)
     with line.driver.lock:
         if port.reminder is not None and not (books and books.reports):
             try:
@@ -80,14 +75,59 @@ def report_all(line: Line) -> None:
             port.reminder = None
 
 
-def await_confirms(
-    line: Line,
+def wait_for_confirms(channel: Channel[Any], books: Confirms, timeout: Optional[float]) -> None:
+    """Wait until the server has confirmed everything that was published."""
+    line = channel._amqplib
+    timeouts = line.driver.timeouts
+    line.driver.refuse_nested("keeping the books of confirms")
+    deadline = timeouts.answering() if timeout is None else timeouts.deadline(timeout)
+    with line.driver.lock:
+        told = books.begin_to_wait()
+    try:
+        _await(channel, books, lambda: not books.unconfirmed, lambda: books.collect(told), deadline)
+    finally:
+        with line.driver.lock:
+            books.wait_no_more(told)
+
+
+def publish_confirm(channel: Channel[Any], args: Tuple[Any, ...], timeout: Optional[float]) -> int:
+    """Publish one message, in confirm mode, and wait until the server has confirmed it; its delivery tag.
+
+    args: those of basic_publish().
+    """
+    line = channel._amqplib
+    timeouts = line.driver.timeouts
+    line.driver.refuse_nested("keeping the books of confirms")
+    timeouts.deadline(timeout)  # ValueError, before anything is sent
+    if line.port.books is None:
+        channel.confirm_select()
+    line.check()
+    deadline = timeouts.answering() if timeout is None else timeouts.deadline(timeout)
+    books = channel._amqplib_books()
+    with line.driver.lock:
+        told = books.begin_to_wait()
+    try:
+        with line.sending.publishing_until(deadline):
+            tag = channel.basic_publish(*args)
+        if tag is None:
+            text = "%s.basic_publish() returns None: it has to return what Channel.basic_publish() does"
+            raise TypeError(text % type(channel).__name__)
+        _await(channel, books, lambda: tag not in books.unconfirmed, lambda: books.collect_one(tag, told), deadline)
+    finally:
+        with line.driver.lock:
+            books.wait_no_more(told)
+    return tag
+
+
+def _await(
+    channel: Channel[Any],
+    books: Confirms,
     done: Callable[[], bool],
-    call_back: Callable[[Line], None],
-    collect: Callable[[], Account],
+    collect: Callable[[], Unsafe],
     deadline: Deadline,
 ) -> None:
-    """Wait until `done`, also with what `call_back` has published; raise what `collect` then says is not safe."""
+    """Wait until `done`, also with what callbacks have published; raise what `collect` then says is not safe."""
+    line = channel._amqplib
     cause: Optional[AMQPException] = None
     late, excuse = False, ""
     while True:
@@ -97,11 +137,12 @@ def await_confirms(
             late, excuse = True, line.driver.timeouts.excuse()
         except AMQPException as exc:
             cause = exc
-        call_back(line)
+        _call_back(channel)
         if late or cause or done():
             break
     with line.driver.lock:
-        nacked, returned, unconfirmed, backs = collect()
+        nacked, returned, unconfirmed = collect()
+        backs = _take_from_queue(channel, books)
     if not late and not cause:
         unconfirmed = {}  # another thread has published it since: nobody has waited for it
     if nacked or returned or unconfirmed:
@@ -111,17 +152,6 @@ def await_confirms(
         raise kind(nacked, returned, unconfirmed, line.where, excuse=excuse, advice=_advice(backs))
     if cause:
         raise cause
-
-
-def _advice(backs: List[Back]) -> str:
-    """Where the first of the messages that came back was to go; '' where none did."""
-    if not backs:
-        return ""
-    from .connect import hints  # not before something goes wrong
-
-    reply_code, _, exchange, routing_key, _ = min(backs, key=lambda back: back.tag)
-    advice = hints.on_returned(reply_code, exchange, routing_key)
-    return "of the first that came back: %s" % advice if advice and len(backs) > 1 else advice
 
 
 def _wait_until(line: Line, done: Callable[[], bool], deadline: Deadline) -> None:
@@ -136,3 +166,38 @@ def _wait_until(line: Line, done: Callable[[], bool], deadline: Deadline) -> Non
         return None
 
     line.wait_for(take, deadline)
+
+
+def _call_back(channel: Channel[Any]) -> None:
+    """Call the program's functions for messages that came back, and for all that has been settled."""
+    line = channel._amqplib
+    while channel.on_return is not None and line.driver.session.raw is None:
+        with line.driver.lock:
+            item = line.port.next((RETURN,))
+        if item is None:
+            break
+        channel._amqplib_dispatch(*item)
+    books = line.port.books
+    if line.port.reminder is not None or (books is not None and books.reports):
+        _report_all(line)
+
+
+def _take_from_queue(channel: Channel[Any], books: Confirms) -> List[Back]:
+    """With the lock held: what the books tell of messages that came back, `returned_messages` does not tell."""
+    returned = channel.returned_messages
+    backs, books.reported = books.reported, []
+    for back in backs:
+        if isinstance(returned, ReturnedMessages):  # a program may have set another one
+            returned.drop(back)
+    return backs
+
+
+def _advice(backs: List[Back]) -> str:
+    """Where the first of the messages that came back was to go; '' where none did."""
+    if not backs:
+        return ""
+    from .connect import hints  # not before something goes wrong
+
+    reply_code, _, exchange, routing_key, _ = min(backs, key=lambda back: back.tag)
+    advice = hints.on_returned(reply_code, exchange, routing_key)
+    return "of the first that came back: %s" % advice if advice and len(backs) > 1 else advice

@@ -29,10 +29,12 @@ from .connect.profile import Profile
 from .connect.secret import hide, hide_in
 from .exceptions import ConnectionLostError
 from .functions import check_functions
+from .lapse import is_known
 from .line import Line
 from .logger import LOGGER
 from .message import BaseMessage, Message
 from .stats import Stats
+from .stopping import stop
 from .timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -409,7 +411,7 @@ class Connection(AbstractChannel):
         result = channel._amqplib_dispatch(*item)
         if isinstance(channel, Channel) and channel._amqplib.consumers.look:
             self._amqplib_stop_consumers()
-            channel._amqplib_knows()
+            is_known(channel._amqplib)
         by, ended = after = parting.let_go
         mine = after is not before and by == threading.get_ident()
         if (self.transport is None or mine) and line.why_over(ended if mine else None) is not None:
@@ -424,8 +426,8 @@ class Connection(AbstractChannel):
             parting.stopping = False
             for channel in self._amqplib_channels():
                 if channel._amqplib.consumers.stopping:
-                    channel._amqplib_stop()
-                    channel._amqplib_knows()
+                    stop(channel)
+                    is_known(channel._amqplib)
 
     # --- the end
 

@@ -1,315 +1,38 @@
-"""The consumers of a channel, and what had come for one and was not given to the program when it ended.
-
-Such a message would stay unacknowledged and unseen, until an acknowledgement of several settled it: it would be lost.
-So it goes back, and an acknowledgement of several reaches what was given only. Each consumer is noted here, because a
-server must not be given back what it has forgotten already.
-"""
+"""Consumers begin and end: basic_consume(), basic_cancel(), and the loop of consume()."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections import OrderedDict, deque
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Callable, Container, Deque, Dict, Iterable, List, Optional, Set, Tuple
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable, Deque, Generator, List, Optional, Tuple
 
-from ..protocol.port import DELIVER, Item
-from ..wire.spec import sig_of
-from .lapse import Lapse
-from .line import Line
+from ..protocol.port import DELIVER
+from .consumers import Consumer
+from .exceptions import AMQPException, AMQPTimeoutError
+from .lapse import Lapse, is_known, lapses
 from .logger import LOGGER
+from .message import decode_body
+from .stopping import stop
+from .unseen import give_back_unseen
+from .waiting import HERE, next_method
 
 if TYPE_CHECKING:
-    from ..protocol.port import Port
     from .channel import Channel
+    from .channel_methods import Arguments
+    from .line import Line
 
-__all__ = [
-    "Consumer",
-    "Consumers",
-    "expects",
-    "give_back_at_once",
-    "give_back_late",
-    "give_back_unseen",
-    "settle_given",
-    "take_again",
-    "warn_of_offset",
-]
+__all__ = ["cancel", "consume", "end_consumer", "subscribe"]
 
-_CONSUME_OK = sig_of("basic.consume_ok")
-
-#: Ended consumers that are remembered, for what comes late: of those that were cancelled without waiting for an answer.
-REMEMBERED = 128
-
-
-#: For consumers with a callback. An own one would take more memory than all else of a consumer.
-_NOTHING: Deque[Any] = deque(maxlen=0)
-
-
-class Consumer:
-    """What has to be known of a consumer when it ends."""
-
-    __slots__ = ("arrived", "left", "loops", "no_ack", "on_cancel", "tag", "takes_back")
-
-    def __init__(
-        self,
-        tag: str,
-        no_ack: bool,
-        arguments: Optional[Dict[str, Any]] = None,
-        on_cancel: Optional[Callable[[str], Any]] = None,
-        arrived: Optional[Deque[Any]] = None,
-    ) -> None:
-        self.tag = tag
-        self.no_ack = no_ack
-        #: A stream takes nothing back, and needs nothing.
-        self.takes_back = not no_ack and "x-stream-offset" not in (arguments or {})
-        #: The program's function for the end of the consumer by the server.
-        self.on_cancel = on_cancel
-        self.loops = arrived is not None
-        #: Of consume(): has the loop ended? Then nobody looks into `arrived` any more.
-        self.left = False
-        #: Of consume(): what has been taken from the inbox for the loop, which has not seen it yet.
-        self.arrived = _NOTHING if arrived is None else arrived
-
-
-class Consumers:
-    """The consumers of one channel, by tag."""
-
-    __slots__ = (
-        "_deliver",
-        "_ended",
-        "acking",
-        "deliver",
-        "given",
-        "lapse",
-        "look",
-        "own",
-        "running",
-        "stopping",
-        "transacted",
-    )
-
-    def __init__(self, deliver: Callable[..., Any], own: bool) -> None:
-        #: What handles deliveries, and whether that is the program's own: its subclass may have one.
-        self.deliver = self._deliver = deliver
-        self.own = own
-        #: Has stop_consuming() been called where it could not do its work? Then the loop does it.
-        self.stopping = False
-        #: Has wait() something to look at after each method that it has handled: a lapse, or the channel's end?
-        self.look = False
-        #: Noted when the last of them has ended.
-        self.lapse: Optional[Lapse] = None
-        self.running: Dict[str, Consumer] = {}
-        #: Tags of those with a callback whose messages have to be acknowledged.
-        self.acking: Set[str] = set()
-        #: Delivery tags that the program was given and has not settled.
-        self.given: Dict[int, None] = {}
-        #: May acknowledgements be taken back (tx_rollback)?
-        self.transacted = False
-        self._ended: OrderedDict[str, Consumer] = OrderedDict()
-
-    def stop(self) -> None:
-        """Have the loop that handles deliveries end them all, before it handles another."""
-        self.stopping = self.look = True
-        self.deliver = _stop_and_give_back
-
-    def stopped(self) -> None:
-        """It is about to do so."""
-        self.stopping = False
-        self.deliver = self._deliver
-
-    def begin(self, consumer: Consumer) -> None:
-        """With the lock held: there is one more."""
-        self.lapse = None
-        self._ended.pop(consumer.tag, None)
-        self.running[consumer.tag] = consumer
-        self.acking.discard(consumer.tag)
-        if not (consumer.no_ack or consumer.loops):
-            self.acking.add(consumer.tag)
-
-    def end(self, tag: str, callbacks: Dict[str, Any]) -> Tuple[Optional[Consumer], Any]:
-        """With the lock held: it is over, and what comes late will be given back. With it, the callback it had.
-
-        A delivery is handled without the lock. That looks for the callback, then among the ended ones, so these change
-        in the other order. Who has found the callback looks into `acking`, so that stays as it is for a while.
-        """
-        consumer = self.running.get(tag)
-        if consumer is not None:
-            self._ended[tag] = consumer
-            if len(self._ended) > REMEMBERED:
-                self.acking.discard(self._ended.popitem(last=False)[0])
-        callback = callbacks.pop(tag, None)
-        self.running.pop(tag, None)
-        return consumer, callback
-
-    def ended(self, tag: str) -> Optional[Consumer]:
-        """One that is over."""
-        return self._ended.get(tag)
-
-    def find(self, tag: str) -> Optional[Consumer]:
-        """One that is running, or over."""
-        return self.running.get(tag) or self._ended.get(tag)
-
-    def wants_ack(self, tag: str) -> bool:
-        """Have messages for a consumer to be acknowledged, as far as is known?"""
-        consumer = self.find(tag)
-        return consumer is None or not consumer.no_ack
-
-    def may_have_more(self) -> bool:
-        """May something be on its way that would have to be acknowledged?"""
-        return bool(self._ended) or not all(each.no_ack for each in list(self.running.values()))
-
-    def returnable(self, args: Tuple[Any, ...]) -> bool:
-        """Can a delivery with these arguments go back to its queue?"""
-        consumer = self.find(args[0])
-        return consumer is not None and consumer.takes_back
-
-    def returnable_loops(self) -> List[Consumer]:
-        """Those of consume() that have what can go back and was not looked at."""
-        return [each for each in list(self.running.values()) if each.arrived and each.takes_back]
-
-    def settled(self, delivery_tag: int) -> None:
-        """The program has settled all that it was given up to this one."""
-        for tag in list(self.given):
-            if tag <= delivery_tag:
-                self.given.pop(tag, None)
-
-    def lost(self, port: Port, before: Port) -> None:
-        """With the lock held: the channel goes on with another port; what was delivered before is delivered anew."""
-        self.given.clear()
-        for consumer in self.running.values():
-            if not consumer.no_ack:
-                consumer.arrived.clear()
-        if self.lapse is not None and self.lapse.port is before:
-            self.lapse.port = port
-
-    def clear(self) -> None:
-        """The channel is over."""
-        self.look, self.lapse = True, None
-        self.running.clear()  # the port has it, too
-        self.acking.clear()
-        self.given.clear()
-        self._ended.clear()
-
-
-#: What was withdrawn before the program was given it: its delivery tag, where it was, and what it was there.
-_Unseen = Tuple[int, Deque[Any], Any]
-
-
-def _give_back(line: Line, unseen: List[_Unseen]) -> None:
-    """Reject what was withdrawn; where that cannot be sent it is put back to where it was, and nothing is lost."""
-    given = 0
-    try:
-        for tag, _, _ in unseen:
-            line.give_back(tag)
-            given += 1
-    finally:
-        _put_back(line, unseen[given:])
-
-
-def _put_back(line: Line, unseen: List[_Unseen]) -> None:
-    with line.driver.lock:
-        for _, place, item in reversed(unseen):
-            place.appendleft(item)
-        if line.port.inbox:
-            line.driver.session.ready[line.port.number] = line.port
-
-
-def _lost(line: Line, consumer: Consumer, count: int) -> Tuple[Any, ...]:
-    """The warning that messages are lost."""
-    text = "%s: %d messages are lost: they had come for consumer %r (no_ack) when it was cancelled"
-    return text, line.where, count, consumer.tag
-
-
-def _withdraw(
-    line: Line, wanted: Callable[[Tuple[Any, ...]], bool], loops: Iterable[Consumer], up_to: int = 0
-) -> List[_Unseen]:
-    """With the lock held: take what was not given yet out of the inbox, and from loops; by rising tags."""
-    port = line.port
-    unseen: List[_Unseen] = [(item[1][1], port.inbox, item) for item in port.withdraw(wanted, up_to)]
-    for consumer in loops:
-        arrived = consumer.arrived
-        while arrived:
-            try:
-                if up_to and arrived[0].delivery_info["delivery_tag"] > up_to:
-                    break
-                msg = arrived.popleft()
-            except IndexError:
-                break  # the loop has it
-            unseen.append((msg.delivery_info["delivery_tag"], arrived, msg))
-    return sorted(unseen, key=itemgetter(0))
-
-
-def give_back_unseen(channel: Channel[Any], consumer: Consumer) -> None:
-    """A consumer was cancelled: give back what has come for it and was not given to the program."""
-    line, tag = channel._amqplib, consumer.tag
-    with line.driver.lock:
-        unseen = _withdraw(line, lambda args: bool(args[0] == tag), [consumer])
-    if consumer.takes_back:
-        _give_back(line, unseen)
-    elif unseen and consumer.no_ack:
-        LOGGER.warning(*_lost(line, consumer, len(unseen)))
-
-
-def give_back_late(channel: Channel[Any], consumer: Consumer, delivery_tag: int) -> None:
-    """A delivery that nobody is there for any more."""
-    line = channel._amqplib
-    if consumer.takes_back:
-        line.give_back(delivery_tag)
-    elif consumer.no_ack:
-        LOGGER.warning(*_lost(line, consumer, 1))
-
-
-def expects(line: Line, callbacks: Container[str], item: Item) -> bool:
-    """With the lock held: see Port.expects."""
-    call = line.port.call
-    asks = call is not None and _CONSUME_OK in call.expected
-    return item[1][0] in callbacks or asks or bool(line.consumers.own)
-
-
-def give_back_at_once(line: Line, item: Item) -> bool:
-    """With the lock held: see Port.give_back. It is late for a consumer that was cancelled."""
-    (consumer_tag, delivery_tag, *_), session = item[1], line.driver.session
-    consumer: Optional[Consumer] = line.consumers.ended(consumer_tag)
-    if consumer is None:
-        return False
-    if consumer.takes_back:
-        tag = session.of_peer(delivery_tag)
-        frame = session.sender.method(line.port.number, session.dialect["basic.reject"], (tag, True))
-        session.offer(frame)
-        if line.driver.output.acks is not None:
-            line.driver.output.acks.sent(line.port.number, frame)
-    elif consumer.no_ack:
-        line.driver.notices.warn(*_lost(line, consumer, 1))
-    return True
-
-
-def _stop_and_give_back(channel: Channel[Any], args: Tuple[Any, ...], msg: Any) -> None:
-    """In the place of what handles deliveries: this one had come when stop_consuming() was called."""
-    line = channel._amqplib
-    try:
-        channel._amqplib_stop()
-    except BaseException:
-        line.port.inbox.appendleft((DELIVER, args, msg))
-        raise
-    consumer = line.consumers.find(args[0])
-    if consumer is not None and not line.consumers.own:
-        give_back_late(channel, consumer, args[1])
-
-
-def _all_are_known(line: Line, consumers: Consumers) -> bool:
-    """Is there more than the program was given, and is it known what it was given?
-
-    Not where it handles deliveries by itself, nor where acknowledgements can be taken back.
-    """
-    if consumers.own or consumers.transacted or line.driver.session.raw:
-        return False
-    return bool(line.port.left_out) or consumers.may_have_more()
-
+#: What is known of a consumer that has ended, None where it is not known; and the callback it had.
+Ended = Tuple[Optional[Consumer], Any]
 
 #: Nobody means a message of such a number: seconds from now to what is taken for a time.
 _NEAR = 5 * 365 * 86400
 
 
-def warn_of_offset(line: Line, arguments: Any) -> None:
+def _warn_of_offset(line: Line, arguments: Any) -> None:
     """Where a stream begins may be the number of a message or a time, and a number that was meant as a time is legal:
     the consumer waits for that message, and so for ever."""
     offset = arguments.get("x-stream-offset") if isinstance(arguments, dict) else None
@@ -321,65 +44,197 @@ def warn_of_offset(line: Line, arguments: Any) -> None:
             LOGGER.warning(text, line.where, offset, offset // unit)
 
 
-def take_again(line: Line, ask: Callable[[], None]) -> None:
-    """Ask the server to deliver again all that is not settled. What had come and was not given to the program is left
-    out here: it comes again as well, under another tag, and this one would be refused."""
-    consumers = line.consumers
-    unseen: List[_Unseen] = []
-    if not (consumers.own or line.driver.session.raw):
-        with line.driver.lock:
-            unseen = _withdraw(line, consumers.returnable, consumers.returnable_loops())
+def subscribe(
+    channel: Channel[Any],
+    consumer: Consumer,
+    callback: Optional[Callable[[Any], Any]],
+    queue: str,
+    no_local: bool,
+    exclusive: bool,
+    nowait: bool,
+    ticket: int,
+    arguments: Arguments,
+) -> str:
+    """Begin to consume; the tag of the consumer."""
+    line, tag = channel._amqplib, consumer.tag
+    if arguments:
+        _warn_of_offset(line, arguments)
+    args: Tuple[Any, ...] = ticket, queue, tag, no_local, consumer.no_ack, exclusive, nowait
+    if len(line.method("basic.consume").fields) > len(args):
+        args += (arguments,)
+    elif arguments:
+        raise line.not_in_dialect("arguments of basic.consume")
+
+    def begin(reply: Tuple[Any, ...]) -> None:
+        consumer.tag = reply[0]
+        channel.callbacks[consumer.tag] = callback
+        line.consumers.begin(consumer)
+        if line.driver.parting.lapse is not None and line.driver.parting.lapse.port is line.port:
+            line.driver.parting.lapse = None
+
+    if not nowait:
+        line.call("basic.consume", *args, answered=begin)
+        return consumer.tag
+    line.check()
+    nobody: Any = object()
+    before = channel.callbacks.get(tag, nobody)
+    channel.callbacks[tag] = callback
     try:
-        ask()
-    except BaseException:
-        _put_back(line, unseen)
+        line.send("basic.consume", *args)
+    except (ValueError, AMQPTimeoutError):  # nothing was sent
+        channel.callbacks.pop(tag, None)
+        if before is not nobody:
+            channel.callbacks[tag] = before
         raise
-    consumers.given.clear()
     with line.driver.lock:
-        line.port.left_out.clear()
+        begin((tag,))
+    return tag
 
 
-def settle_given(line: Line, delivery_tag: int, settle: Callable[[int, bool], None]) -> None:
-    """The program settles several at once, up to this one (0: all that it was given). Nothing else must be settled.
+def end_consumer(channel: Channel[Any], consumer_tag: str, by: int) -> Ended:
+    """With the lock held: a consumer has ended, by this thread. Who waits for the last one has to be told.
 
-    settle: tells the server of one, or of all up to one. Mostly that is one call: deliveries are given in order, and
-    what was not given has a higher tag. Where something was not, those behind it are settled one by one.
+    What this returns has to be kept until the lock is let go: the callback may have a __del__.
     """
-    consumers = line.consumers
-    known = _all_are_known(line, consumers)
-    if not delivery_tag and known:  # to a server, 0 would be all that it has sent
-        delivery_tag = max(list(consumers.given), default=0)
-        if not delivery_tag:
-            return
+    line = channel._amqplib
+    consumers, driver = line.consumers, line.driver
+    was_there = consumer_tag in channel.callbacks
+    ended: Ended = consumers.end(consumer_tag, channel.callbacks)
+    if was_there and not channel.callbacks:
+        # one for wait() and one for drain_events(): a thread is told by each
+        consumers.lapse = Lapse(line.port, by, driver.sent)
+        driver.parting.lapse = Lapse(line.port, by, driver.sent)
+        consumers.look = True
+        driver.notify()
+    return ended
 
-    with line.driver.lock:
-        port = line.port
-        returnable, loops = consumers.returnable, consumers.returnable_loops()
-        if known:
-            # what is not there any more is being given, to another thread
-            unseen = [args[1] for args in port.deliveries() if args[1] <= delivery_tag and returnable(args)]
-            unseen += [msg.delivery_info["delivery_tag"] for each in loops for msg in list(each.arrived)]
-            first = min([*unseen, *port.left_out], default=delivery_tag + 1)
-            withdrawn: List[_Unseen] = []
-        else:
-            first = delivery_tag + 1
-            withdrawn = _withdraw(line, returnable, loops, delivery_tag) if port.inbox or loops else []
-    _give_back(line, withdrawn)
-    if first > delivery_tag or not delivery_tag:
-        settle(delivery_tag, True)
-        if delivery_tag:
-            consumers.settled(delivery_tag)
-        else:
-            consumers.given.clear()
+
+def cancel(channel: Channel[Any], consumer_tag: str, ask: Callable[[Callable[..., None]], None]) -> None:
+    """End a consumer by `ask`, which calls what it is given when that has happened, with the lock held."""
+    line, me = channel._amqplib, threading.get_ident()
+    ended: List[Ended] = []
+
+    def end(_: Any = None) -> None:
+        ended.append(end_consumer(channel, consumer_tag, me))
+
+    late: Optional[AMQPTimeoutError] = None
+    try:
+        ask(end)
+    except AMQPTimeoutError as exc:
+        if not ended:
+            raise
+        late = exc
+    consumer, _callback = ended[0]
+    if consumer is not None and not line.consumers.own:  # a program's own handler gets them
+        give_back_unseen(channel, consumer)
+        for lapse in lapses(line):
+            lapse.is_all(line.driver.sent)
+    if late is not None:
+        raise late
+
+
+# --- the loop of consume()
+
+
+def consume(
+    channel: Channel[Any],
+    queue: str,
+    no_ack: bool,
+    exclusive: bool,
+    arguments: Arguments,
+    timeout: Optional[float],
+) -> Generator[Any, None, None]:
+    """None once the consumer is there, and then its messages."""
+    line = channel._amqplib
+    idle = line.driver.timeouts.deadline(timeout)  # ValueError, before there is a consumer
+    arrived: Deque[Any] = deque()
+    consumer = Consumer("", no_ack, arguments, arrived=arrived)
+    waits = 0  # the thread that looks into `arrived` before it waits
+
+    def arrive(msg: Any) -> None:
+        arrived.append(msg)
+        if waits != threading.get_ident():  # that thread may have looked already, and sit in poll()
+            with line.driver.lock:
+                line.driver.stir()
+            if consumer.left:  # since this one was taken from the inbox
+                give_back_unseen(channel, consumer)
+
+    tag = subscribe(channel, consumer, arrive, queue, False, exclusive, False, channel.default_ticket, arguments)
+    try:
+        yield None
+        idle, come = line.driver.timeouts.deadline(timeout), lambda: bool(arrived) or tag not in channel.callbacks
+        while arrived or tag in channel.callbacks:
+            if line.consumers.stopping:
+                stop(channel)
+                continue
+            try:
+                msg = arrived.popleft()
+            except IndexError:  # asked for no permission: another thread may give some of it back
+                msg = None
+            if msg is not None:
+                if not no_ack:
+                    line.consumers.given[msg.delivery_tag] = None
+                yield msg
+                idle = line.driver.timeouts.deadline(timeout)
+            elif idle.expired() and not _has_come_for(line, tag):
+                break
+            else:
+                waits = threading.get_ident()
+                try:  # another thread's wait() may take in what this one is for
+                    item = line.port.next() or next_method(channel, None, idle, come)
+                except AMQPTimeoutError:
+                    if not idle.expired() or line.is_lost():
+                        raise  # the program's own timeout, on the socket; or there is no connection
+                else:
+                    if item[0] is DELIVER:
+                        if channel.auto_decode:
+                            decode_body(item[2])
+                        line.consumers.deliver(channel, *item[1:])
+                    elif item is not HERE:
+                        channel._amqplib_dispatch(*item)
+        if not channel.is_open or (line.port.ending is not None and not line.is_lost()):
+            raise line.over()  # a channel that is lost has no consumers either: that is no end to be content with
+    except BaseException:
+        # most likely the loop was left, perhaps by an exception, which matters more than what the channel says
+        _leave(channel, consumer)
+        raise
+    _end_loop(channel, consumer, lambda: channel.basic_cancel(tag))
+
+
+def _has_come_for(line: Line, tag: str) -> bool:
+    """Has something come for a consumer that waits in the inbox?"""
+    items = list(line.port.inbox)  # in one step: other threads may add to it
+    return any(sig == DELIVER and args[0] == tag for sig, args, _ in items)
+
+
+def _leave(channel: Channel[Any], consumer: Consumer) -> None:
+    """The loop is left. What keeps its consumer from ending is logged."""
+    line, tag = channel._amqplib, consumer.tag
+    try:
+        _end_loop(channel, consumer, lambda: cancel(channel, tag, partial(line.leave_consumer, tag)))
+    except (AMQPException, OSError) as exc:
+        if isinstance(exc, AMQPTimeoutError):
+            line.unanswered()
+        if channel.is_open and tag in channel.callbacks:  # dropped in the middle of another call, as by a collector
+            LOGGER.warning("%s: consumer %r could not be cancelled and goes on: %s", line.where, tag, exc)
+        elif channel.is_open and isinstance(exc, AMQPTimeoutError):
+            LOGGER.warning("%s: the end of consumer %r is not waited for any more: %s", line.where, tag, exc)
+
+
+def _end_loop(channel: Channel[Any], consumer: Consumer, end: Callable[[], None]) -> None:
+    """End the consumer of a loop, and give back what has come for it and was not looked at."""
+    if not channel.is_open:
         return
-    given = sorted(tag for tag in list(consumers.given) if tag <= delivery_tag)
-    below = [tag for tag in given if tag < first]
-    if below:
-        settle(below[-1], True)
-        consumers.settled(below[-1])
-    for tag in [tag for tag in given if tag > first]:
-        settle(tag, False)
-        consumers.given.pop(tag, None)
-    if delivery_tag not in given:  # settled before, which the server objects to; or it is what the program asks for
-        settle(delivery_tag, False)
-        port.left_out.discard(delivery_tag)
+    late: Optional[AMQPTimeoutError] = None
+    if consumer.tag in channel.callbacks:
+        try:
+            end()
+        except AMQPTimeoutError as exc:
+            if consumer.tag in channel.callbacks or not channel.is_open:
+                raise
+            late = exc
+        is_known(channel._amqplib)
+    consumer.left = True
+    give_back_unseen(channel, consumer)
+    if late is not None:
+        raise late

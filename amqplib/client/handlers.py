@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Tuple
 from ..protocol.port import ACK, CLOSE, DELIVER, NACK, RETURN
 from ..wire.spec import Sig, sig_of
 from .confirming import report_one
-from .consuming import Consumer, give_back_late
-from .lapse import Lapse
+from .consuming import end_consumer
 from .logger import LOGGER
 from .message import Message
+from .unseen import give_back_late
 
 if TYPE_CHECKING:
     from .channel import Channel
 
-__all__ = ["METHOD_MAP", "end_consumer"]
+__all__ = ["METHOD_MAP"]
 
 
 def _deliver(channel: Channel[Any], args: Tuple[Any, ...], msg: Message) -> None:
@@ -45,24 +45,6 @@ def _deliver(channel: Channel[Any], args: Tuple[Any, ...], msg: Message) -> None
         consumer = consumers.ended(consumer_tag)
         if consumer is not None:
             give_back_late(channel, consumer, delivery_tag)
-
-
-def end_consumer(channel: Channel[Any], consumer_tag: str, by: int) -> Tuple[Optional[Consumer], Any]:
-    """With the lock held: a consumer has ended, by this thread. Who waits for the last one has to be told.
-
-    What this returns has to be kept until the lock is let go: the callback may have a __del__.
-    """
-    line = channel._amqplib
-    consumers, driver = line.consumers, line.driver
-    was_there = consumer_tag in channel.callbacks
-    ended: Tuple[Optional[Consumer], Any] = consumers.end(consumer_tag, channel.callbacks)
-    if was_there and not channel.callbacks:
-        # one for wait() and one for drain_events(): a thread is told by each
-        consumers.lapse = Lapse(line.port, by, driver.sent)
-        driver.parting.lapse = Lapse(line.port, by, driver.sent)
-        consumers.look = True
-        driver.notify()
-    return ended
 
 
 def _cancel(channel: Channel[Any], args: Tuple[str, bool]) -> None:

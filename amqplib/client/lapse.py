@@ -7,11 +7,14 @@ or after that. So it is noted, until somebody consumes again, and told once to e
 from __future__ import annotations
 
 import threading
-from typing import Set
+from typing import TYPE_CHECKING, List, Set
 
 from ..protocol.port import Port
 
-__all__ = ["Lapse"]
+if TYPE_CHECKING:
+    from .line import Line
+
+__all__ = ["Lapse", "is_known", "lapses"]
 
 
 class Lapse:
@@ -45,3 +48,15 @@ class Lapse:
             return False
         self._knows.add(me)
         return me != self._by or (sent == self._sent and me == threading.main_thread().ident)
+
+
+def lapses(line: Line) -> List[Lapse]:
+    """The end of the last consumer, if that is what came last: one for wait(), and one for drain_events()."""
+    both = line.consumers.lapse, line.driver.parting.lapse
+    return [lapse for lapse in both if lapse is not None and lapse.port is line.port]
+
+
+def is_known(line: Line) -> None:
+    """This thread knows that the last consumer has ended, if it has: neither wait() nor drain_events() tells it."""
+    for lapse in lapses(line):
+        lapse.is_known()

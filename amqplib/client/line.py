@@ -38,7 +38,7 @@ from .stats import Stats
 
 if TYPE_CHECKING:
     from .connect.login import Login
-    from .consuming import Consumers
+    from .consumers import Consumers
 
 __all__ = ["Line", "connection_error"]
 
@@ -142,13 +142,6 @@ class Line:
     def give_back(self, tag: int) -> None:
         """Reject a message that the program was not given, so that it goes back to its queue."""
         self.send("basic.reject", tag, True)
-
-    def settled(self, delivery_tag: int) -> None:
-        """The program has given a message back."""
-        self.consumers.given.pop(delivery_tag, None)
-        if self.port.left_out:
-            with self.driver.lock:
-                self.port.left_out.discard(delivery_tag)
 
     def emit(self, frame: bytes, sending: Optional[Sending] = None, one: bool = False) -> None:
         """Send, or gather in batch(), the frame of a method that nothing answers.

@@ -1440,7 +1440,18 @@ class BatchInterrupted(Interrupted):
 #: Where each line is a point, when all are.
 LINES = tuple(
     "amqplib/client/%s.py" % name
-    for name in ("calling", "channel", "confirming", "connection", "driver", "line", "output", "sending")
+    for name in (
+        "calling",
+        "channel",
+        "confirming",
+        "connection",
+        "consuming",
+        "driver",
+        "line",
+        "output",
+        "sending",
+        "waiting",
+    )
 )
 
 EVERY = [

@@ -16,7 +16,7 @@ from ...protocol.handshake import Agreement
 from ...protocol.port import ACK, DELIVER, RETURN, Item, Port
 from ...protocol.topology import Declaration
 from ...wire.spec import sig_of
-from ..consuming import Consumers
+from ..consumers import Consumers
 from ..deadline import Deadline
 from ..driver import Driver
 from ..exceptions import AMQPChannelException, AMQPException, ConnectionLostError, DialectError, RecoveryError
