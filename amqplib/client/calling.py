@@ -12,6 +12,7 @@ from ..protocol.endings import Over
 from ..protocol.gates import SHUT
 from ..protocol.port import Call, Item, Port
 from ..protocol.states import CLOSED
+from . import backpressure
 from .deadline import Deadline
 from .driver import LOOK_AGAIN, Driver
 from .exceptions import AMQPTimeoutError, method_name
@@ -94,7 +95,7 @@ class Calling:
             if not call.sent:
                 gathered, rest = self._begin_call(frame, call, deadline, name, event)
             if rest is not None:
-                driver.await_gone(rest, lambda: self._unsent(call, gathered, event), deadline)
+                backpressure.await_gone(driver, rest, lambda: self._unsent(call, gathered, event), deadline)
             since = None if not leads else driver.clock() if came else deadline.began
             return driver.wait_for(lambda: self._answer(call), deadline, since=since)
         except BaseException as exc:
@@ -152,7 +153,7 @@ class Calling:
                 driver.failed(exc)
                 raise
             if before is None:
-                driver.await_room(deadline)
+                backpressure.await_room(driver, deadline)
             else:
                 self._await_other_call(before, deadline, name)
 

@@ -32,13 +32,14 @@ from ..protocol.port import DELIVER, RETURN, Item
 from ..wire.content import Oversize
 from ..wire.errors import UnknownPropertyError
 from ..wire.spec import Sig, sig_of
+from . import left_out
 from .abstract_channel import AbstractChannel
 from .channel_methods import Arguments, ChannelMethods
 from .computed import computed
 from .confirming import publish_confirm, wait_for_confirms
 from .consumers import Consumer, Consumers
 from .consuming import cancel, consume, subscribe
-from .exceptions import AMQPException, AMQPTimeoutError, ChannelClosedError, NestedCallError
+from .exceptions import AMQPTimeoutError, ChannelClosedError, NestedCallError
 from .functions import Callback, check_functions, name_after
 from .handlers import METHOD_MAP
 from .logger import LOGGER
@@ -342,17 +343,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
             return None
         delivery_tag, redelivered, exchange, routing_key, message_count = facts
         if type(msg) is Oversize:
-            text = "a message was left out, for it has %s: delivery tag %d, from exchange %r with routing key %r. "
-            if no_ack:
-                text += "The broker has forgotten it, for no_ack was set"
-            else:
-                text += "It is not acknowledged, and comes again when the channel is closed; "
-                text += "basic_reject(%d, False) drops it, or dead-letters it" % delivery_tag
-                with line.driver.lock:
-                    line.port.left_out.add(delivery_tag)
-            text += ". Connect with %s=%d or more to take it"
-            what = msg, delivery_tag, exchange, routing_key, msg.option, msg.size
-            raise AMQPException(0, text % what, line.method("basic.get").sig, line.where)
+            raise left_out.error(line, facts, no_ack, msg)
         if self.auto_decode and "content_encoding" in msg.properties:
             decode_body(msg)
         msg.delivery_info = {

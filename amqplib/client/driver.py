@@ -24,27 +24,20 @@ from __future__ import annotations
 import errno
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Callable, List, Optional, Tuple, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, TypeVar
 
 from ..protocol.acks import HELD
-from ..protocol.endings import BY_PEER, BY_PROGRAM, LOST, Ending, Over
+from ..protocol.endings import BY_PROGRAM, LOST, Ending, Over
 from ..protocol.port import Port
 from ..protocol.session import Session
 from ..protocol.states import CLOSED
-from ..wire.content import Oversize
-from ..wire.errors import PeerError, ProtocolHeaderReceived, quote
+from .arrivals import after_reading
 from .deadline import NEVER, Deadline
-from .exceptions import (
-    AMQPTimeoutError,
-    ConnectionLostError,
-    NestedCallError,
-    ProtocolVersionError,
-    method_name,
-)
+from .exceptions import AMQPTimeoutError, ConnectionLostError, NestedCallError
 from .liveness import HEARTBEAT_FRAME, Liveness
 from .net.transport import Transport
 from .notices import Notices
-from .output import Output, Rest
+from .output import Output
 from .parting import Parting
 from .tested import Tested
 from .threads import threading
@@ -59,9 +52,6 @@ LOOK_EVERY = 0.05
 #: reader from telling that it goes; a signal handler has read what the wait that it interrupted is for; another thread
 #: has changed something, or left something to send, while the reader sat in poll().
 LOOK_AGAIN = 1.0
-
-#: Characters of an error that a connection.close is sure to have room for.
-_SHORT = 120
 
 T = TypeVar("T")
 
@@ -161,75 +151,6 @@ class Driver:
                     except ConnectionLostError as exc:
                         self._lost(exc, "")
                 self.stir()
-
-    # --- waiting for room
-
-    def await_room(self, deadline: Deadline) -> None:
-        """Wait until what others send has gone."""
-        output = self.output
-        if output.holding:
-            self.settle()
-        with self.lock:
-            rest, clear = output.rest, output.clear
-        if rest is not None:
-            self.await_gone(rest, None, deadline, others=True)
-        elif not clear:  # somebody is in the middle of sending, or of finding out why that failed
-            self.wait_undisturbed(lambda: None if output.busy else True, deadline)
-
-    def await_gone(
-        self, rest: Rest, back: Optional[Callable[[], None]], deadline: Deadline, others: bool = False
-    ) -> None:
-        """Wait until the system has taken a rest, and read what comes meanwhile: else two full buffers would wait for
-        each other.
-
-        AMQPTimeoutError at the deadline, or when it takes nothing for the write_timeout or the socket's own timeout.
-        `back` is called, with the lock held, when nothing of it has gone, so that all stays usable; when some of it has
-        gone, the connection is over. Unless it is others', who see to that, and the caller has just been waiting.
-        """
-        output, stall, me = self.output, self.timeouts.writing(), threading.get_ident()
-        while True:
-            leads = False
-            try:
-                with self.lock:
-                    if output.rest is not rest:
-                        break
-                    if self.session.ending is not None:
-                        raise Over
-                    if rest.moved:
-                        rest.moved, stall = False, self.timeouts.writing()
-                    stalled = self.timeouts.put_off(stall)
-                    until = self.timeouts.put_off(deadline).sooner(stalled)
-                    own = self.transport.sock.gettimeout()
-                    if until.expired() or (own is not None and self.clock() - stall.began >= own):
-                        raise self._taken_nothing(rest, back, stall, others, stalled.expired())
-                    if self.reader is None:
-                        leads = True
-                        self.reader = me
-                if self.reader == me:
-                    self.pump(until.within(LOOK_EVERY))
-                else:
-                    self._make_room(until.within(LOOK_EVERY))
-            finally:
-                if leads:
-                    self.reader = None  # here: an exception from outside may come with a call
-                    self.tell_followers()
-        if self.session.ending is not None:
-            raise Over
-
-    def _taken_nothing(
-        self, rest: Rest, back: Optional[Callable[[], None]], stall: Deadline, others: bool, stalled: bool
-    ) -> Exception:
-        seconds = self.clock() - stall.began
-        text = "%s has taken no data for %.3g s%s" % (self.transport.address, seconds, self.timeouts.excuse())
-        if rest.gone and (stalled or not others):
-            text += ", after %d bytes of a message" % rest.gone
-            self.fail(Ending(LOST, 0, text, errno=errno.ETIMEDOUT))
-            return Over()
-        if not others and self.output.take_back(rest):
-            if back is not None:
-                back()
-            self.notify()
-        return AMQPTimeoutError(text)
 
     # --- waiting
 
@@ -349,17 +270,6 @@ class Driver:
         """A number that grows with all that is sent."""
         return self.output.frames + self.output.messages
 
-    def _make_room(self, seconds: float) -> None:
-        """Another thread reads: wait for room only, and send on."""
-        try:
-            writable = self.transport.ready(seconds, writing=True)[1]
-            if writable:
-                with self.lock:
-                    self.settle_debts()
-        except BaseException as exc:
-            self.failed(exc)
-            raise
-
     def pump(self, seconds: float) -> bool:
         """Wait for octets, for a while, and take them in; send on what has to go. True when something came."""
         liveness, attended, transport = self.liveness, self.liveness.attended, self.transport
@@ -401,7 +311,7 @@ class Driver:
             events = session.receiver.receive(data)
             with self.lock:
                 session.take(events)
-                self._after_reading()
+                after_reading(self)
                 if self.followers:
                     self.news.notify_all()
             return True
@@ -414,54 +324,6 @@ class Driver:
             self.receiving = False
             if session.spent:
                 session.spent = []
-
-    def _after_reading(self) -> None:
-        """With the lock held: what comes of what has arrived."""
-        session = self.session
-        receiver = session.receiver
-        while session.news:
-            reason = session.news.popleft()
-            if reason is None:
-                self.timeouts.unblock()
-            else:
-                self.timeouts.block(reason)
-            self.notices.blocked(self.where, reason)
-        while session.refused:
-            number, sig = session.refused.popleft()
-            text = "%s: %s came, more often than there is room for what nobody has asked for: it is dropped"
-            self.notices.warn(text, self.name_of(number), method_name(sig))
-        if receiver.reading.undecoded:
-            for name, raw, count in receiver.reading.undecoded:
-                if count == 1:
-                    text = "%s: the field %r could not be read and is left as it came: %s"
-                    self.notices.warn(text, self.where, name, quote(raw))
-                else:
-                    text = "%s: %d fields of a message could not be read and are left as they came, the first is %r: %s"
-                    self.notices.warn(text, self.where, count, name, quote(raw))
-            receiver.reading.undecoded.clear()
-        if receiver.left_out:
-            self._tell_of(receiver.left_out)
-        if receiver.error and session.ending is None:
-            self._refuse_peer(receiver.error)
-        if session.owed:
-            self.settle_debts()
-        ending = session.control.ending
-        if ending is not None and ending.by is BY_PEER:
-            self.transport.shut()
-
-    def _tell_of(self, left_out: List[Tuple[int, Tuple[Any, ...], Oversize]]) -> None:
-        """With the lock held: messages have come that are longer than the program wants any."""
-        for number, (consumer_tag, delivery_tag, redelivered, exchange, routing_key), why in left_out:
-            text = "channel %d of %s: a message was left out, for it has %s: delivery tag %d%s, for consumer %r, from "
-            text += "exchange %r with routing key %r. It is not acknowledged: unless the consumer has no_ack, it comes "
-            text += "again when the channel is closed, and counts as one on its way until then. Connect with %s=%d or "
-            text += "more to take it; basic_reject(%d, False) drops it, or dead-letters it"
-            which = delivery_tag, ", redelivered" if redelivered else "", consumer_tag, exchange, routing_key
-            self.notices.warn(text, number, self.where, why, *which, why.option, why.size, delivery_tag)
-            port = self.session.ports.get(number)
-            if port is not None and port.wants_ack is not None and port.wants_ack(consumer_tag):
-                port.left_out.add(delivery_tag)
-        left_out.clear()
 
     def settle_debts(self) -> None:
         """With the lock held: send what is left and what is owed, unless somebody is in the middle of sending.
@@ -619,25 +481,6 @@ class Driver:
 
     def _lost(self, exc: ConnectionLostError, hint: str) -> None:
         self.fail(Ending(LOST, exc.amqp_reply_code, exc.amqp_reply_text + hint, errno=exc.errno, error=type(exc)))
-
-    def _refuse_peer(self, error: PeerError) -> None:
-        """With the lock held: the peer broke the protocol. Tell it so, with the code that AMQP has for it, and end."""
-        session = self.session
-        if isinstance(error, ProtocolHeaderReceived):
-            text = "AMQP %s was refused: %s" % (session.dialect.name, error)
-            ending = Ending(LOST, error.reply_code, text, error.sig, errno.EPROTONOSUPPORT, ProtocolVersionError)
-        else:
-            text = "the peer broke the protocol: %s" % error
-            ending = Ending(LOST, error.reply_code, text, error.sig)
-            ids = session.dialect.ids(error.sig)
-            args = error.reply_code, str(error)[:_SHORT], *ids
-            session.owe(session.sender.method(0, session.dialect["connection.close"], args))
-        session.end(ending)
-        try:
-            self.settle_debts()
-        except ConnectionLostError:
-            pass  # it is over either way, and for this reason
-        self.fail(ending)
 
     def fail(self, ending: Ending, event: str = "lost") -> None:
         """The connection is over. The first reason given stands; everybody who waits or comes later is told."""

@@ -14,7 +14,7 @@ from ..protocol.confirms import Confirms, Mandatory, Sent
 from ..protocol.endings import Over
 from ..protocol.gates import BLOCKED, SHUT, Batch, Data, Entered
 from ..protocol.port import Port
-from . import heartbeat
+from . import backpressure, heartbeat
 from .deadline import NEVER, Deadline
 from .driver import Driver
 from .exceptions import AMQPException, AMQPTimeoutError, ConnectionBlockedError, NestedCallError
@@ -100,7 +100,7 @@ class Sending:
 
     def _await_own(self, tag: Optional[int], rest: Rest, deadline: Deadline) -> Optional[int]:
         try:
-            self.driver.await_gone(rest, lambda: self._take_back(tag), deadline)
+            backpressure.await_gone(self.driver, rest, lambda: self._take_back(tag), deadline)
         except Over:
             raise Over(tag) from None
         return tag
@@ -218,9 +218,9 @@ class Sending:
             except BaseException as exc:
                 driver.failed(exc)
                 raise
-            driver.await_room(NEVER)
+            backpressure.await_room(driver, NEVER)
         if rest is not None:
-            driver.await_gone(rest, None, NEVER)
+            backpressure.await_gone(driver, rest, None, NEVER)
 
     # --- methods
 
@@ -292,9 +292,9 @@ class Sending:
                 driver.failed(exc)
                 raise
             driver.refuse_nested("sending")
-            driver.await_room(NEVER)
+            backpressure.await_room(driver, NEVER)
         if rest is not None:
-            driver.await_gone(rest, lambda: self._unsent(frame, gathered, counting), NEVER)
+            backpressure.await_gone(driver, rest, lambda: self._unsent(frame, gathered, counting), NEVER)
         elif batch is not None and batch.size >= Batch.LIMIT:
             self._send_some(NEVER)
 
@@ -386,11 +386,11 @@ class Sending:
                     self._note_loss(batch, data)
                 raise
             driver.refuse_nested("sending a batch")
-            driver.await_room(deadline)
+            backpressure.await_room(driver, deadline)
         taken = batch
         if rest is not None:
             try:
-                driver.await_gone(rest, lambda: taken.put_back(data), deadline)
+                backpressure.await_gone(driver, rest, lambda: taken.put_back(data), deadline)
             except Over:
                 self._note_loss(batch, data)
                 raise
@@ -416,7 +416,7 @@ class Sending:
             until = driver.timeouts.answering() if deadline is NEVER else deadline
             driver.wait_for(lambda: True if not books.full() or port.gate is not gate else None, until)
         else:
-            driver.await_room(deadline)
+            backpressure.await_room(driver, deadline)
 
     def await_unblocked(self) -> None:
         """Wait until the broker takes publishes again; ConnectionBlockedError after the blocked_timeout."""

@@ -11,7 +11,7 @@ from typing import Any, Optional
 from ..wire.spec import Sig
 from ..wire.text import printable
 
-__all__ = ["BY_PEER", "BY_PROGRAM", "CHANNEL_PARTED", "CONNECTION_PARTED", "LOST", "Ending", "Over"]
+__all__ = ["BY_PEER", "BY_PROGRAM", "CHANNEL_PARTED", "CONNECTION_PARTED", "LOST", "SHORT", "Ending", "Over"]
 
 #: The peer closed it, and said why.
 BY_PEER = "by the peer"
@@ -19,6 +19,9 @@ BY_PEER = "by the peer"
 BY_PROGRAM = "by this program"
 #: The network, TLS, or a breach of the protocol ended it.
 LOST = "lost"
+
+#: Characters of a reason that a close is sure to have room for.
+SHORT = 120
 
 
 class Ending:

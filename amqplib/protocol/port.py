@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Collection, Container, Deque, L
 
 from ..wire.spec import Sig, sig_of
 from .confirms import Back, Confirms
-from .endings import BY_PEER, CHANNEL_PARTED, Ending
+from .endings import BY_PEER, CHANNEL_PARTED, SHORT, Ending
 from .gates import BLOCKED, SHUT, Batch
 from .states import CHANNEL, CLOSING, OPENING, OVER, State, Table
 from .unasked import Room, weight
@@ -38,9 +38,6 @@ _EVENTS = {
 
 #: Returned messages that a channel takes beyond what it can have published, and how long those may be.
 _RETURNS, _RETURNED = 100, 4096
-
-#: Characters of a reason that a close is sure to have room for.
-_SHORT = 120
 
 
 class Call:
@@ -281,7 +278,7 @@ class Port:
 
     def ask_to_close(self, session: Session, item: Optional[Item]) -> None:
         """Tell the peer that the channel is over on this side."""
-        words = self.ending.words[:_SHORT] if self.ending else ""
+        words = self.ending.words[:SHORT] if self.ending else ""
         if self.batch is not None:
             self.batch.take()  # it will never leave
         session.owe(session.sender.method(self.number, session.dialect["channel.close"], (0, words, 0, 0)))
