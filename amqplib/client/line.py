@@ -457,7 +457,7 @@ class Line:
             self._let_go()
 
     def _let_go(self) -> None:
-        if self.driver.session.ending is not None:
+        if self.end_of_connection() is not None:
             if self.driver.liveness.interval:
                 heartbeat.look_again()  # it may have been the last connection that has any
             _call_once(self.driver.parting, "on_over")

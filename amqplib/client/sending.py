@@ -202,8 +202,8 @@ class Sending:
         except Over:
             raise Over(tag) from None
 
-    def publish_again(self, frames: Data) -> None:
-        """Send the frames of a message that the books have from an earlier session, whatever the gate is."""
+    def send_again(self, frames: Data) -> None:
+        """Send the frames of a message that the books have from an earlier session. No gate but SHUT is asked."""
         driver, output = self.driver, self.driver.output
         while True:
             try:

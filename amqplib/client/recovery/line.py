@@ -159,7 +159,11 @@ class RecoveringLine(Line):
 
     def is_lost(self) -> bool:
         """Is there no connection for it just now, but will be?"""
-        ending = self.driver.session.ending
+        return self._lost_with(self.driver)
+
+    def _lost_with(self, driver: Driver) -> bool:
+        """After Over on a driver: was its network connection lost, and will there be another for this line?"""
+        ending = driver.session.ending
         return ending is not None and self.alive and self.reviver.hopes(ending)
 
     def come_back(self, driver: Driver, deadline: Deadline, enough: Optional[Callable[[], bool]] = None) -> None:
@@ -169,8 +173,7 @@ class RecoveringLine(Line):
         the connection is brought back all the same.
         """
         driver.refuse_nested("another call")
-        ending = driver.session.ending
-        if ending is None or not self.alive or not self.reviver.hopes(ending):
+        if not self._lost_with(driver):
             raise self.over()
         if not self.reviver.await_return(self, deadline, enough) or not self.alive:
             raise self.over()
@@ -181,18 +184,12 @@ class RecoveringLine(Line):
         return None if ending is None or self.reviver.hopes(ending) else ending
 
     def _let_go(self) -> None:
-        if self.end_of_connection() is not None or not self.port.number:
-            super()._let_go()
+        is_all = self.end_of_connection() is not None or not self.port.number
+        if not is_all:
+            self.reviver.drop(self)
+        super()._let_go()
+        if is_all:
             self.reviver.let_go()
-            return
-        self.reviver.drop(self)
-        on_over, self._on_over = self._on_over, None
-        if on_over is not None:
-            try:
-                on_over()
-            except BaseException:
-                self._on_over = on_over
-                raise
 
     def _let_go_if_over(self) -> None:
         if not self.is_lost():
@@ -258,8 +255,7 @@ class RecoveringLine(Line):
         sending = sending or self.sending
         if not frame or self._sent(lambda: sending.ack(frame) if one else sending.send(frame)):
             return
-        ending = sending.driver.session.ending
-        if ending is None or not self.alive or not self.reviver.hopes(ending):
+        if not self._lost_with(sending.driver):
             raise self.over()
         if self.reviver.recovery.stale_acks == "raise":
             text = "the connection was lost before the acknowledgement could be sent: the broker delivers again what "
@@ -376,8 +372,7 @@ class RecoveringLine(Line):
 
     def cut(self, driver: Driver, call: Call, name: str, deadline: Deadline) -> Exception:
         """What to raise for a call that the end of the channel or the connection came before, on this driver."""
-        ending = driver.session.ending
-        if name == "connection.close" or ending is None or not self.alive or not self.reviver.hopes(ending):
+        if name == "connection.close" or not self._lost_with(driver):
             return self.over(name)
         self.come_back(driver, deadline)
         return _Again(call.sent)
@@ -443,8 +438,7 @@ class RecoveringLine(Line):
 
         What is in the books is sent again with all else that is.
         """
-        ending = sending.driver.session.ending
-        if ending is None or not self.alive or not self.reviver.hopes(ending):
+        if not self._lost_with(sending.driver):
             raise self.over()
         if tag is not None:
             return False

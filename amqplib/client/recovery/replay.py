@@ -241,7 +241,7 @@ class Replay:
                 frames = books.frames[tag]
                 books.sent_again()
             try:
-                sending.publish_again(cut_to(self._agreed.frame_max, frames))
+                sending.send_again(cut_to(self._agreed.frame_max, frames))
             except Over:
                 break
             self._published += 1
