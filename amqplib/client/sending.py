@@ -10,7 +10,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional
 
-from ..protocol.confirms import Confirms, Mandatory, Sent
+from ..protocol.confirms import Mandatory, Sent
 from ..protocol.endings import Over
 from ..protocol.gates import BLOCKED, SHUT, Batch, Data, Entered
 from ..protocol.port import Port
@@ -65,7 +65,7 @@ class Sending:
             try:
                 with driver.lock:
                     gate = port.gate
-                    if type(gate) is Batch:
+                    if gate is not None and gate.gathers:
                         entered = gate.enter(frames, msg, None)
                         if entered is not None:
                             output.messages += 1
@@ -139,7 +139,7 @@ class Sending:
                     gate = port.gate
                     if gate is SHUT:
                         raise Over
-                    gathers = type(gate) is Batch and type(frames) is bytes
+                    gathers = gate is not None and gate.gathers and type(frames) is bytes
                     counted = mandatory is None or port.books is None or key is not None
                     if counted and (output.clear or gathers):
                         entered = self._enter(frames, msg, key)
@@ -156,8 +156,7 @@ class Sending:
             if counted:  # else confirm_select() was faster
                 self._await_turn(gate, deadline)
         if data is None:
-            assert isinstance(gate, Batch)
-            if gate.size >= Batch.LIMIT:
+            if gate is not None and gate.size >= Batch.LIMIT:
                 self._send_some(deadline, tag)
         elif rest is not None:
             self._await_own(tag, rest, deadline)
@@ -176,7 +175,7 @@ class Sending:
         output.clear = output.holding = False
         gate = self.port.gate
         entered: Optional[Entered] = None
-        if clear or (type(gate) is Batch and type(frames) is bytes):
+        if clear or (gate is not None and gate.gathers and type(frames) is bytes):
             entered = (None, frames) if gate is None else gate.enter(frames, msg, key)
         if entered is None or entered[1] is None:
             output.holding = holding
@@ -408,11 +407,11 @@ class Sending:
         driver, port = self.driver, self.port
         driver.refuse_nested("publishing")
         books = port.books
-        if isinstance(gate, Batch) and gate.gathered:
+        if gate is not None and gate.size:
             self.flush(deadline)
         elif gate is BLOCKED:
             self.await_unblocked()
-        elif isinstance(books, Confirms) and books.full():
+        elif books is not None and books.full():
             until = driver.timeouts.answering() if deadline is NEVER else deadline
             driver.wait_for(lambda: True if not books.full() or port.gate is not gate else None, until)
         else:

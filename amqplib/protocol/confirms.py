@@ -148,6 +148,9 @@ class Confirms:
         "window",
     )
 
+    #: As a gate: what is entered is sent.
+    gathers, size = False, 0
+
     def __init__(self) -> None:
         #: The number of unconfirmed publishes at which publishing has to wait; None for no limit.
         self.window: Optional[int] = None

@@ -1,7 +1,10 @@
 """Gates: why a publish is not simply sent.
 
-A port without a gate is the fast path: its publishes go straight to the network. Otherwise the driver asks the gate.
+A port without a gate is the fast path: its publishes go straight to the network. Otherwise Sending asks the gate.
 Only `Port.regate` chooses one. There are four: SHUT and BLOCKED below, Batch, and the books of confirms.
+
+Nobody asks of which class a gate is. One that stands before another has the `gathers` and `size` of that one, and has
+it enter what it lets in. Only the books themselves have a short way past enter() (Confirms.count).
 """
 
 from __future__ import annotations
@@ -27,6 +30,14 @@ if TYPE_CHECKING:
     class Gate(Protocol):
         """What a publish has to pass."""
 
+        @property
+        def gathers(self) -> bool:
+            """Do octets that are entered stay here? Then they need not wait for what is on its way."""
+
+        @property
+        def size(self) -> int:
+            """How many have been gathered so: at Batch.LIMIT they are sent."""
+
         def enter(self, frames: Data, msg: Any, key: Any) -> Optional[Entered]:
             """Let a publish in; None when it has to wait. Raises Over when it can never be sent.
 
@@ -37,6 +48,8 @@ if TYPE_CHECKING:
 class _Shut:
     """The channel or the connection is over, or about to be."""
 
+    gathers, size = False, 0
+
     def enter(self, frames: Data, msg: Any, key: Any) -> Optional[Entered]:
         raise Over
 
@@ -46,6 +59,8 @@ class _Shut:
 
 class _Blocked:
     """The broker takes no publishes for the time being (connection.blocked)."""
+
+    gathers, size = False, 0
 
     def enter(self, frames: Data, msg: Any, key: Any) -> Optional[Entered]:
         return None
@@ -72,6 +87,8 @@ class Batch:
 
     #: Octets that are gathered before they are sent.
     LIMIT = 65536
+
+    gathers = True
 
     def __init__(self, books: Optional[Gate], owner: int) -> None:
         self.books = books
