@@ -30,8 +30,8 @@ def after_reading(driver: Driver) -> None:
         else:
             driver.timeouts.block(reason)
         driver.notices.blocked(driver.where, reason)
-    while session.refused:
-        number, sig = session.refused.popleft()
+    while session.dropped:
+        number, sig = session.dropped.popleft()
         text = "%s: %s came, more often than there is room for what nobody has asked for: it is dropped"
         driver.notices.warn(text, driver.name_of(number), method_name(sig))
     if receiver.reading.undecoded:
@@ -48,7 +48,7 @@ def after_reading(driver: Driver) -> None:
     if receiver.error and session.ending is None:
         _refuse(driver, receiver.error)
     if session.owed:
-        driver.settle_debts()
+        driver.pay_debts()
     ending = session.control.ending
     if ending is not None and ending.by is BY_PEER:
         driver.transport.shut()
@@ -68,7 +68,7 @@ def _refuse(driver: Driver, error: PeerError) -> None:
         session.owe(session.sender.method(0, session.dialect["connection.close"], args))
     session.end(ending)
     try:
-        driver.settle_debts()
+        driver.pay_debts()
     except ConnectionLostError:
         pass  # it is over either way, and for this reason
     driver.fail(ending)

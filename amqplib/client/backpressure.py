@@ -24,7 +24,7 @@ def await_room(driver: Driver, deadline: Deadline) -> None:
     """Wait until what others send has gone."""
     output = driver.output
     if output.holding:
-        driver.settle()
+        driver.pay()
     with driver.lock:
         rest, clear = output.rest, output.clear
     if rest is not None:
@@ -95,7 +95,7 @@ def _make_room(driver: Driver, seconds: float) -> None:
         writable = driver.transport.ready(seconds, writing=True)[1]
         if writable:
             with driver.lock:
-                driver.settle_debts()
+                driver.pay_debts()
     except BaseException as exc:
         driver.failed(exc)
         raise

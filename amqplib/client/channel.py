@@ -47,7 +47,7 @@ from .message import GenericContent, MessageT, decode_body, encode_body, no_mess
 from .queues import Alerts, ReturnedMessages
 from .stopping import stop, stop_later
 from .unseen import expects, give_back_at_once
-from .waiting import NOTHING, look, next_method
+from .waiting import NOTHING, after_handling, next_method
 
 if TYPE_CHECKING:
     from ..protocol.timing import ConfirmTime
@@ -93,7 +93,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
         with whole.driver.lock:
             port = whole.driver.session.allot(channel_id, highest)
             if port is not None:
-                line = self._amqplib = whole.another(port, self._do_close)
+                line = self._amqplib = whole.for_channel(port, self._do_close)
                 line.consumers = Consumers(deliver, deliver is not METHOD_MAP[DELIVER])
         if port is None and channel_id is None:
             raise ValueError("all %d channels of %s are in use" % (highest, whole.where))
@@ -163,7 +163,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
         else:
             result = self._amqplib_dispatch(sig, args, msg)
         if line.consumers.look:
-            look(self)
+            after_handling(self)
         return result
 
     def _amqplib_keep_returned(self, args: Tuple[Any, ...], msg: Any) -> Union[bool, Back]:
@@ -223,7 +223,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
             line.driver.parting.kept.append(line.kept)
         # what these belong to most likely has the channel
         self.on_return = None
-        line.driver.parting.let_go = threading.get_ident(), line.port
+        line.driver.parting.told_last = threading.get_ident(), line.port
         with line.driver.lock:
             line.driver.tested.forget(line.port)
             line.consumers.clear()

@@ -36,6 +36,7 @@ from .message import BaseMessage, Message
 from .stats import Stats
 from .stopping import stop
 from .timeouts import Timeouts
+from .waiting import HERE
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
     from .trace import Trace
 
 __all__ = ["Connection", "profile"]
-
-#: In the place of a method: what was waited for is there already.
-_NOTHING: Item = (0, 0), (), None
 
 
 def _unknown_arguments(names: List[str]) -> None:
@@ -348,7 +346,7 @@ class Connection(AbstractChannel):
 
         def take() -> Optional[Item]:
             port = line.port  # now: it may be another one after a loss
-            return port.next(allowed_methods) or (_NOTHING if line.driver.tested.is_past(port) else None)
+            return port.next(allowed_methods) or (HERE if line.driver.tested.is_past(port) else None)
 
         line.count_waiting(1)
         try:
@@ -407,12 +405,12 @@ class Connection(AbstractChannel):
         if channel is None or channel._amqplib.port is not port:
             return None
         parting = line.driver.parting
-        before = parting.let_go
+        before = parting.told_last
         result = channel._amqplib_dispatch(*item)
         if isinstance(channel, Channel) and channel._amqplib.consumers.look:
             self._amqplib_stop_consumers()
             is_known(channel._amqplib)
-        by, ended = after = parting.let_go
+        by, ended = after = parting.told_last
         mine = after is not before and by == threading.get_ident()
         if (self.transport is None or mine) and line.why_over(ended if mine else None) is not None:
             line.tell_kept()  # a callback has kept it to itself: see wait() of a channel

@@ -21,7 +21,7 @@ REMEMBERED = 128
 
 
 #: For consumers with a callback. An own one would take more memory than all else of a consumer.
-_NOTHING: Deque[Any] = deque(maxlen=0)
+_NO_LOOP: Deque[Any] = deque(maxlen=0)
 
 
 class Consumer:
@@ -47,7 +47,7 @@ class Consumer:
         #: Of consume(): has the loop ended? Then nobody looks into `arrived` any more.
         self.left = False
         #: Of consume(): what has been taken from the inbox for the loop, which has not seen it yet.
-        self.arrived = _NOTHING if arrived is None else arrived
+        self.arrived = _NO_LOOP if arrived is None else arrived
 
 
 class Consumers:

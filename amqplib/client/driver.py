@@ -147,7 +147,7 @@ class Driver:
                     port.ending = Ending(BY_PROGRAM, 0, words)
                     port.happen("abandon", self.session)
                     try:
-                        self.settle_debts()
+                        self.pay_debts()
                     except ConnectionLostError as exc:
                         self._lost(exc, "")
                 self.stir()
@@ -159,7 +159,7 @@ class Driver:
         for sending in list(self.batches):
             sending.flush(deadline)
         if self.output.holding:
-            self.settle_quietly()
+            self.pay_quietly()
 
     def wait_for(
         self,
@@ -285,7 +285,7 @@ class Driver:
             came = readable and self._receive()
             if writable:
                 with self.lock:
-                    self.settle_debts()
+                    self.pay_debts()
         except ConnectionLostError as exc:
             self._lost(exc, liveness.excuse(began - attended))
             raise Over from None
@@ -325,7 +325,7 @@ class Driver:
             if session.spent:
                 session.spent = []
 
-    def settle_debts(self) -> None:
+    def pay_debts(self) -> None:
         """With the lock held: send what is left and what is owed, unless somebody is in the middle of sending.
 
         Who was cut off in the middle has yet to say so (`failed`), and nothing may follow half a frame.
@@ -333,20 +333,20 @@ class Driver:
         if not self.output.busy and self.output.drain():
             self.notify()
 
-    def settle(self) -> None:
+    def pay(self) -> None:
         """The same for who does not hold the lock. Over when the connection is lost by that."""
         try:
             with self.lock:
                 if self.session.ending is None:
-                    self.settle_debts()
+                    self.pay_debts()
         except BaseException as exc:
             self.failed(exc)
             raise
 
-    def settle_quietly(self) -> None:
+    def pay_quietly(self) -> None:
         """The same for who need not hear that it is lost: whoever waits or sends next is told."""
         try:
-            self.settle()
+            self.pay()
         except Over:
             pass
 
@@ -416,7 +416,7 @@ class Driver:
             late = output.rest is not None or self.clock() - acks.since >= HELD
         if late:
             with suppress(BaseException):  # as in beat()
-                self.settle()
+                self.pay()
         return True
 
     def _check_silence(self, away: float) -> None:

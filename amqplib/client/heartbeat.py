@@ -90,7 +90,7 @@ class _Beats:
         for ref in refs:
             driver = ref()
             if driver is not None and driver.output.holding:
-                driver.settle_quietly()
+                driver.pay_quietly()
 
     def _run(self) -> None:
         while True:

@@ -98,7 +98,7 @@ class Line:
         # lets go of what the channel holds; called once, when the program is told that it is over
         self._on_over: Optional[Callable[[], None]] = on_over
 
-    def another(self, port: Port, on_over: Callable[[], None]) -> Line:
+    def for_channel(self, port: Port, on_over: Callable[[], None]) -> Line:
         """With the lock held: the line of a channel of this connection."""
         return Line(self.driver, port, on_over)
 

@@ -26,7 +26,7 @@ class Left(NamedTuple):
 class Parting:
     """What is known of ends of one connection, and of those who were told."""
 
-    __slots__ = ("kept", "lapse", "leaving", "left", "let_go", "on_over", "stopping")
+    __slots__ = ("kept", "lapse", "leaving", "left", "on_over", "stopping", "told_last")
 
     def __init__(self, control: Port) -> None:
         #: Called once, without the lock, when the program is told that the connection is over.
@@ -40,6 +40,6 @@ class Parting:
         #: Is there a channel whose consumers the loop of drain_events() has to end?
         self.stopping = False
         #: The thread that was last told of a channel's end, and the channel.
-        self.let_go: Tuple[int, Port] = 0, control
+        self.told_last: Tuple[int, Port] = 0, control
         #: `callbacks` of channels whose programs have yet to be told that the connection is over: tags only.
         self.kept: List[Dict[str, Any]] = []

@@ -247,12 +247,12 @@ class Sending:
         if not held:
             self.send(frame)
         elif due:
-            driver.settle()
+            driver.pay()
         elif not acks.watched:
             try:
                 heartbeat.watch_held(driver)
             except RuntimeError:  # there are too many threads; or Python 3.12 is about to exit
-                driver.settle()
+                driver.pay()
 
     def send(self, frame: bytes, counting: bool = False) -> None:
         """Send the frame of a method that nothing answers; inside batch() it is gathered.

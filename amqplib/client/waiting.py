@@ -17,7 +17,7 @@ from .stopping import stop
 if TYPE_CHECKING:
     from .channel import Channel
 
-__all__ = ["HERE", "NOTHING", "look", "next_method"]
+__all__ = ["HERE", "NOTHING", "after_handling", "next_method"]
 
 #: In the place of a method: what was waited for is there already.
 NOTHING: Sig = (0, 0)
@@ -75,7 +75,7 @@ def next_method(
     return item
 
 
-def look(channel: Channel[Any]) -> None:
+def after_handling(channel: Channel[Any]) -> None:
     """A method has been handled, and a loop of the program may test `callbacks` next, which may be empty."""
     line = channel._amqplib
     if line.consumers.stopping:

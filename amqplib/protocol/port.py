@@ -80,7 +80,6 @@ class Port:
         "left_out",
         "noted",
         "number",
-        "refused",
         "reminder",
         "returnable",
         "room",
@@ -88,6 +87,7 @@ class Port:
         "taking",
         "waiting",
         "wants_ack",
+        "warned_of",
     )
 
     table: Table = CHANNEL
@@ -123,7 +123,7 @@ class Port:
         self.returnable = 0
         self.room = Room()
         #: What the peer has sent that nobody had asked for, as far as the program was told of it.
-        self.refused: Set[Sig] = set()
+        self.warned_of: Set[Sig] = set()
         #: Threads inside a wait() for which a delivery would be the one method that they handle.
         self.taking = 0
         #: Threads inside a wait() for which a returned message or a confirm would be the one method that they handle.
@@ -190,13 +190,13 @@ class Port:
     def _refuse(self, session: Session, item: Item) -> None:
         """Drop what nobody has asked for, and have it told once."""
         if self.is_first(item[0]):
-            session.refused.append((self.number, item[0]))
+            session.dropped.append((self.number, item[0]))
 
     def is_first(self, sig: Sig) -> bool:
         """Is the program to be told of a method that nobody has asked for? Once for each kind: there may be many."""
-        if sig in self.refused:
+        if sig in self.warned_of:
             return False
-        self.refused.add(sig)
+        self.warned_of.add(sig)
         return True
 
     def deliver(self, session: Session, item: Optional[Item]) -> None:

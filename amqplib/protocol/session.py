@@ -93,6 +93,7 @@ class Session:
         "control",
         "dialect",
         "draining",
+        "dropped",
         "in_passing",
         "news",
         "objections",
@@ -101,7 +102,6 @@ class Session:
         "raw",
         "ready",
         "receiver",
-        "refused",
         "sender",
         "server_properties",
         "spent",
@@ -130,7 +130,7 @@ class Session:
         #: another channel's by then, and nobody may hold the first one any more.
         self.objections: List[Tuple[int, Ending]] = []
         #: What the client has yet to hear of, too: methods that nobody had asked for, and the channels they came on.
-        self.refused: Deque[Tuple[int, Sig]] = deque()
+        self.dropped: Deque[Tuple[int, Sig]] = deque()
         #: Messages that the books have let go, to be dropped where no lock is held: they may have a __del__.
         self.spent: List[Any] = []
         #: Why the broker takes no publishes for the time being; None when it does.

@@ -371,7 +371,7 @@ def test_ctrl_c_as_it_is_sent(broker: Broker, monkeypatch: pytest.MonkeyPatch) -
 
         monkeypatch.setattr(Transport, "send", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            conn._amqplib.driver.settle()
+            conn._amqplib.driver.pay()
         monkeypatch.undo()
         with pytest.raises(amqp.ConnectionLostError, match="KeyboardInterrupt"):
             ch.queue_declare("q", passive=True)

@@ -901,11 +901,11 @@ class HeldAcks(Program):
         self.publish(self.channel, b"1")
 
     def beats(self) -> None:
-        self.driver.settle_quietly()
+        self.driver.pay_quietly()
 
     def check(self, outcomes: List[Any]) -> None:
         assert outcomes == [None] * len(self.threads)
-        self.driver.settle_quietly()
+        self.driver.pay_quietly()
         assert self.settled() == [1, 2]
         assert self.bodies() == [b"1"]
         assert self.driver.output.clear
@@ -934,7 +934,7 @@ class HeldAcksBesideBigBody(HeldAcks):
 
     def check(self, outcomes: List[Any]) -> None:
         assert outcomes == [None, None]
-        self.driver.settle_quietly()
+        self.driver.pay_quietly()
         assert self.settled() == [1, 2]
         assert self.bodies() == [BIG]
 
@@ -957,7 +957,7 @@ class HeldAcksBesideWait(HeldAcks):
     def beats(self) -> None:
         while self.settled() != [1, 2]:
             self.scheduler.block("a moment", lambda: self.driver.output.holding or self.settled() == [1, 2], None)
-            self.driver.settle_quietly()
+            self.driver.pay_quietly()
 
     def waits(self) -> None:
         self.channel.wait()
@@ -978,7 +978,7 @@ class HeldAcksBesideClose(HeldAcks):
 
     def check(self, outcomes: List[Any]) -> None:
         assert outcomes[1:] == [None, None]
-        self.driver.settle_quietly()
+        self.driver.pay_quietly()
         assert self.settled() in ([], [1], [1, 2])
         assert outcomes[0] is not None or self.settled() == [1, 2]
         assert self.driver.output.clear
@@ -998,7 +998,7 @@ class HeldAcksBesideServersClose(HeldAcksBesideClose):
 
     def check(self, outcomes: List[Any]) -> None:
         assert isinstance(outcomes[1], AMQPException)
-        self.driver.settle_quietly()
+        self.driver.pay_quietly()
         assert self.driver.output.clear
 
 
@@ -1016,7 +1016,7 @@ class HeldAcksInterrupted(HeldAcks):
 
     def check(self, outcomes: List[Any]) -> None:
         assert outcomes == [None, None]
-        self.driver.settle_quietly()
+        self.driver.pay_quietly()
         assert sorted(self.settled()) in ([1, 2], [1, 2, 3])
         assert self.bodies() == [b"1"]
         assert self.driver.output.clear

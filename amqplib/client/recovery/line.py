@@ -103,7 +103,7 @@ class RecoveringLine(Line):
 
     # --- one network connection after the other
 
-    def another(self, port: Port, on_over: Callable[[], None]) -> Line:
+    def for_channel(self, port: Port, on_over: Callable[[], None]) -> Line:
         """With the lock held: the line of a channel of this connection."""
         line = RecoveringLine(self.driver, port, on_over, self.reviver)
         self.reviver.add(line)

@@ -390,17 +390,17 @@ class Reviver:
                     self._count(fresh)
                 fresh.fail(Ending(BY_PROGRAM, 0, "given up: not all of the last one could be restored"), "parted")
                 fresh.shut()
-        self._settle(fresh)
+        self._pay(fresh)
         before.fail(CONNECTION_PARTED, "parted")  # so that a thread that still reads closes the socket on its way out
         before.shut()
         return "at %s, with %s" % (fresh.transport.address, replay.summary)
 
     @staticmethod
-    def _settle(driver: Driver) -> None:
+    def _pay(driver: Driver) -> None:
         """Send what replacing has left to be sent."""
         try:
             with driver.lock:
-                driver.settle_debts()
+                driver.pay_debts()
         except Exception as exc:
             try:
                 driver.failed(exc)
