@@ -6,10 +6,11 @@ from types import TracebackType
 from typing import Any, Callable, ClassVar, Dict, List, Optional, Type, TypeVar
 
 from ..wire.spec import Sig
-from .exceptions import AMQPChannelException, AMQPException, method_name
+from .exceptions import AMQPChannelException, AMQPException
 from .line import Line
 from .logger import LOGGER
 from .message import decode_body
+from .method_names import method_name
 
 __all__ = ["AbstractChannel"]
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from ..protocol.endings import BY_PEER, LOST, SHORT, Ending
 from ..wire.errors import PeerError, ProtocolHeaderReceived, quote
 from . import left_out
-from .exceptions import ConnectionLostError, ProtocolVersionError, method_name
+from .exceptions import ConnectionLostError, ProtocolVersionError
+from .method_names import method_name
 
 if TYPE_CHECKING:
     from .driver import Driver

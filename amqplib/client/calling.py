@@ -15,7 +15,8 @@ from ..protocol.states import CLOSED
 from . import backpressure
 from .deadline import Deadline
 from .driver import LOOK_AGAIN, Driver
-from .exceptions import AMQPTimeoutError, method_name
+from .exceptions import AMQPTimeoutError
+from .method_names import method_name
 from .sending import undo
 
 __all__ = ["OUTLIVED", "Calling"]

@@ -40,8 +40,9 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any, ClassVar, Dict, Generic, List, NamedTuple, Optional, Tuple, Type, TypeVar
 
-from ..wire.spec import AMQP_0_8, AMQP_0_9_1, Sig, reply_of
-from ..wire.text import printable as printable
+from ..wire.spec import AMQP_0_8, Sig, reply_of
+from ..wire.text import printable
+from .method_names import METHOD_NAME_MAP, api_name, method_name
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault  # which type checkers know without installing it
@@ -102,27 +103,6 @@ __all__ = [
 ErrorT = TypeVar("ErrorT", bound="AMQPException")
 
 
-def api_name(name: str) -> str:
-    """connection.start -> Connection.start, basic.publish -> Channel.basic_publish."""
-    class_name, _, method = name.partition(".")
-    if class_name in ("connection", "channel"):
-        return "%s.%s" % (class_name.capitalize(), method)
-    return "Channel.%s_%s" % (class_name, method)
-
-
-#: (class id, method id) -> the name under which programs know the method. Always the 0-8 ids.
-METHOD_NAME_MAP: Dict[Sig, str] = {
-    method.sig: api_name(method.name) for dialect in (AMQP_0_9_1, AMQP_0_8) for method in dialect.by_name.values()
-}
-# 0-8 itself calls it recover; RabbitMQ gave that name to a later method that is answered
-METHOD_NAME_MAP[AMQP_0_8["basic.recover_async"].sig] = "Channel.basic_recover"
-
-
-def method_name(sig: Sig) -> str:
-    """The name of a method, '' when there is none."""
-    return METHOD_NAME_MAP.get(sig, "")
-
-
 #: Reply code -> the class for it.
 _BY_CODE: Dict[int, Type[AMQPException]] = {}
 
@@ -181,6 +161,11 @@ class AMQPException(Exception):
 
     def __reduce__(self) -> Tuple[Type[AMQPException], Tuple[Any, ...], Dict[str, Any]]:
         return type(self), (self.amqp_reply_code, self.amqp_reply_text, self.amqp_method_sig), self.__dict__
+
+
+def waited(exc: AMQPException, method: str) -> None:
+    """This call was waiting for its answer: an error that names no method says so."""
+    exc._waiting = api_name(method)
 
 
 class AMQPConnectionException(AMQPException):
@@ -285,6 +270,11 @@ class ConnectionLostError(AMQPConnectionException, ConnectionError):
     def __reduce__(self) -> Tuple[Type[AMQPException], Tuple[Any, ...], Dict[str, Any]]:
         cls, args, state = super().__reduce__()
         return cls, (*args, self._where, self.errno), state
+
+
+def reworded(exc: ConnectionLostError, text: str) -> ConnectionLostError:
+    """The same error with another text."""
+    return type(exc)(exc.amqp_reply_code, text, exc.amqp_method_sig, exc._where, exc.errno)
 
 
 class ProtocolVersionError(ConnectionLostError):

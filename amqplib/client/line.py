@@ -15,6 +15,7 @@ from ..protocol.gates import SHUT, Batch
 from ..protocol.port import Call, Item, Port
 from ..protocol.states import CLOSED, CLOSING, ENDED
 from ..wire.spec import Method, Sig
+from ..wire.text import printable
 from . import heartbeat
 from .calling import OUTLIVED, Calling
 from .connect.secret import hide_made_of
@@ -28,9 +29,8 @@ from .exceptions import (
     ChannelClosedError,
     ConnectionLostError,
     DialectError,
-    api_name,
     of_code,
-    printable,
+    waited,
 )
 from .parting import Left
 from .sending import Sending
@@ -53,10 +53,8 @@ def connection_error(ending: Ending, where: str) -> AMQPConnectionException:
     kind: Type[AMQPConnectionException] = ending.error or _ERRORS[ending.by]
     if ending.by is BY_PEER:
         kind = of_code(kind, ending.reply_code)
-    exc = kind(ending.reply_code, ending.reply_text, ending.method_sig, where)
-    if isinstance(exc, ConnectionLostError):
-        exc._set_errno(ending.errno)
-    return exc
+    what = ending.reply_code, ending.reply_text, ending.method_sig, where
+    return kind(*what, ending.errno) if issubclass(kind, ConnectionLostError) else kind(*what)
 
 
 def channel_error(ending: Ending, where: str) -> AMQPChannelException:
@@ -379,7 +377,7 @@ class Line:
         """
         exc = self._over()
         if waiting and exc.amqp_reply_code not in (0, _SHUTDOWN):
-            exc._waiting = api_name(waiting)
+            waited(exc, waiting)
         return exc
 
     def _over(self) -> AMQPException:

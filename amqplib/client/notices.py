@@ -10,7 +10,7 @@ from collections import deque
 from functools import partial
 from typing import Any, Callable, Deque, Optional, Tuple
 
-from .exceptions import printable
+from ..wire.text import printable
 from .logger import LOGGER
 
 __all__ = ["Notices"]

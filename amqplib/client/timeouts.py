@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from typing import Callable, Optional, Tuple
 
+from ..wire.text import printable
 from .deadline import Deadline
-from .exceptions import printable
 
 __all__ = ["Timeouts"]
 

@@ -30,6 +30,7 @@ from ..exceptions import (
     ConnectionLostError,
     ProtocolVersionError,
     TLSError,
+    reworded,
 )
 from ..line import Line
 from ..logger import LOGGER
@@ -400,7 +401,7 @@ def _start(plan: Plan, address: Address, deadline: Deadline) -> _Attempt:
                 raise AMQPTimeoutError(text) from exc.__cause__
             if refusals and isinstance(exc, TLSError):  # it has said nothing of AMQP this time
                 text = "%s; before that, AMQP %s" % (exc.amqp_reply_text, refusals[0])
-                raise TLSError(exc.amqp_reply_code, text, where=exc._where, errno=exc.errno) from exc.__cause__
+                raise reworded(exc, text) from exc.__cause__
             final = len(plan.offered) == 1
             if final and dialect is AMQP_0_8 and isinstance(exc, ProtocolVersionError):
                 hint += "; RabbitMQ 4 and later have no AMQP 0-8: connect without protocol='0-8'"
@@ -425,8 +426,7 @@ def _with_hint(exc: BaseException, hint: str) -> BaseException:
     if isinstance(exc, AMQPTimeoutError):
         return AMQPTimeoutError(hints.add(hint, str(exc)))
     if isinstance(exc, ConnectionLostError):
-        text = hints.add(hint, exc.amqp_reply_text)
-        return type(exc)(exc.amqp_reply_code, text, exc.amqp_method_sig, exc._where, exc.errno)
+        return reworded(exc, hints.add(hint, exc.amqp_reply_text))
     return exc
 
 

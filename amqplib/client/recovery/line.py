@@ -24,10 +24,10 @@ from ..exceptions import (
     InterruptedCallError,
     StaleDeliveryError,
     TransactionLostError,
-    api_name,
 )
 from ..line import Line
 from ..logger import LOGGER
+from ..method_names import api_name
 from ..sending import Sending
 from ..stats import Stats
 from ..threads import threading
