@@ -80,8 +80,13 @@ def in_circles(edges: Dict[str, Set[str]]) -> List[str]:
         edges = {name: targets & kept for name, targets in edges.items() if name in kept}
 
 
-def test_there_are_no_circles() -> None:
-    edges = graph(ROOT)
+@pytest.fixture(scope="module")
+def edges() -> Dict[str, Set[str]]:
+    """Those of the package as it is."""
+    return graph(ROOT)
+
+
+def test_there_are_no_circles(edges: Dict[str, Set[str]]) -> None:
     assert len(edges) > 60
     assert edges["amqplib.client.driver"] >= {"amqplib.client.output", "amqplib.protocol.session"}
     assert in_circles(edges) == []
@@ -107,3 +112,24 @@ def test_a_circle_is_found(tmp_path: Path, one: str, circle: bool) -> None:
     for name, text in (("__init__", ""), ("one", one), ("two", "from .one import y"), ("three", "")):
         (package / (name + ".py")).write_text(text)
     assert in_circles(graph(tmp_path)) == (["amqplib.one", "amqplib.two"] if circle else [])
+
+
+#: What a package of ours may import of the others. The protocol's are proven more strictly: tests/wire/test_purity.py.
+BELOW: Dict[str, Set[str]] = {
+    "wire": set(),
+    "protocol": {"wire"},
+    "client": {"wire", "protocol"},
+    "broker": {"wire"},
+    "client_0_8": {"wire", "protocol", "client"},
+    "client_0_9_1": {"wire", "protocol", "client"},
+}
+
+
+@pytest.mark.parametrize("package", BELOW)
+def test_imports_go_downwards(edges: Dict[str, Set[str]], package: str) -> None:
+    wrong = set()
+    for name, targets in edges.items():
+        if name.split(".")[1:2] == [package]:
+            packages = {target.split(".")[1] for target in targets if target != "amqplib"}
+            wrong |= {(name, other) for other in packages - BELOW[package] - {package}}
+    assert wrong == set()
