@@ -353,7 +353,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
             "routing_key": routing_key,
             "message_count": message_count,
         }
-        msg._got_on = self
+        msg._amqplib_got_on = self
         if not no_ack:
             line.consumers.given[delivery_tag] = None
         message: MessageT = msg
@@ -393,7 +393,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
         try:
             frames = line.publish_frames(args, properties, body)
         except UnknownPropertyError:  # put into it since it was made
-            properties = msg._to_send()
+            properties = msg._amqplib_to_send()
             frames = line.publish_frames(args, properties, body)
         if mandatory or immediate:
             with line.driver.lock:

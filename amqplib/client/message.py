@@ -58,7 +58,7 @@ class GenericContent:
 
     PROPERTIES: ClassVar[Properties] = [("dummy", "shortstr")]
 
-    _names: ClassVar[FrozenSet[str]] = frozenset(("dummy",))
+    _amqplib_names: ClassVar[FrozenSet[str]] = frozenset(("dummy",))
 
     properties: Dict[str, Any]
 
@@ -67,23 +67,23 @@ class GenericContent:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls._names = frozenset(name for name, _ in cls.PROPERTIES)
+        cls._amqplib_names = frozenset(name for name, _ in cls.PROPERTIES)
 
     @staticmethod
-    def _to_time(seconds: int) -> Union[datetime, RawTimestamp]:
+    def _amqplib_to_time(seconds: int) -> Union[datetime, RawTimestamp]:
         """How a timestamp is read when properties are loaded."""
         return local_time(seconds)
 
     def __init__(self, **props: Any) -> None:
-        self.properties = props if self._names.issuperset(props) else self._known(props)
+        self.properties = props if self._amqplib_names.issuperset(props) else self._amqplib_known(props)
 
-    def _known(self, props: Dict[str, Any]) -> Dict[str, Any]:
+    def _amqplib_known(self, props: Dict[str, Any]) -> Dict[str, Any]:
         """Without those that the class does not have."""
         for name in props:
-            if name not in self._names and name not in _warned_of and len(_warned_of) < _MOST_WARNINGS:
+            if name not in self._amqplib_names and name not in _warned_of and len(_warned_of) < _MOST_WARNINGS:
                 _warned_of.add(name)
                 LOGGER.warning("%s has no property %.100r: dropped", type(self).__name__, name)
-        return {name: value for name, value in props.items() if name in self._names}
+        return {name: value for name, value in props.items() if name in self._amqplib_names}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, GenericContent) and self.properties == other.properties
@@ -110,15 +110,15 @@ class GenericContent:
         try:
             return codec.encode(self.properties)
         except UnknownPropertyError:
-            return codec.encode(self._to_send(codec))
+            return codec.encode(self._amqplib_to_send(codec))
 
-    def _to_send(self, codec: content.PropertyCodec = content.BASIC) -> Dict[str, Any]:
+    def _amqplib_to_send(self, codec: content.PropertyCodec = content.BASIC) -> Dict[str, Any]:
         """The properties without those that there are not; what is done about these is as for the constructor."""
-        return {name: value for name, value in self._known(self.properties).items() if name in codec.names}
+        return {name: value for name, value in self._amqplib_known(self.properties).items() if name in codec.names}
 
     def _load_properties(self, raw_bytes: bytes) -> None:
         """The reverse of _serialize_properties()."""
-        reading = Reading(self._to_time)
+        reading = Reading(self._amqplib_to_time)
         self.properties = _codec(tuple(self.PROPERTIES)).decode(raw_bytes, 0, len(raw_bytes), reading)
 
 
@@ -152,13 +152,13 @@ class BaseMessage(GenericContent):
 
     def __init__(self, body: Union[str, bytes] = "", children: Any = None, **properties: Any) -> None:
         self.properties = properties
-        if properties and not self._names.issuperset(properties):
-            self.properties = self._known(properties)
+        if properties and not self._amqplib_names.issuperset(properties):
+            self.properties = self._amqplib_known(properties)
         self.body = body
         self.delivery_info = {}  # type: ignore[typeddict-item]  # there are none yet
 
     @classmethod
-    def _received(cls: Type[MessageT], properties: Dict[str, Any], body: bytes) -> MessageT:
+    def _amqplib_received(cls: Type[MessageT], properties: Dict[str, Any], body: bytes) -> MessageT:
         """A message off the wire; a subclass's __init__ may want arguments that only its owner has."""
         self = cls.__new__(cls)
         self.properties = properties
@@ -179,23 +179,23 @@ class BaseMessage(GenericContent):
     def delivery_tag(self, tag: int) -> None:
         self.delivery_info["delivery_tag"] = tag
 
-    def _channel(self) -> Any:
-        channel = self.delivery_info.get("channel") or self.__dict__.get("_got_on")
+    def _amqplib_channel(self) -> Any:
+        channel = self.delivery_info.get("channel") or self.__dict__.get("_amqplib_got_on")
         if channel is None:
             raise ValueError("this message was not received on a channel, so it cannot be acknowledged")
         return channel
 
     def ack(self, multiple: bool = False) -> None:
         """Tell the server that this message is done with; see Channel.basic_ack()."""
-        self._channel().basic_ack(self.delivery_info["delivery_tag"], multiple)
+        self._amqplib_channel().basic_ack(self.delivery_info["delivery_tag"], multiple)
 
     def nack(self, multiple: bool = False, requeue: bool = True) -> None:
         """Give this message back; see Channel.basic_nack()."""
-        self._channel().basic_nack(self.delivery_info["delivery_tag"], multiple, requeue)
+        self._amqplib_channel().basic_nack(self.delivery_info["delivery_tag"], multiple, requeue)
 
     def reject(self, requeue: bool = False) -> None:
         """Give this message back; see Channel.basic_reject()."""
-        self._channel().basic_reject(self.delivery_info["delivery_tag"], requeue)
+        self._amqplib_channel().basic_reject(self.delivery_info["delivery_tag"], requeue)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BaseMessage) and super().__eq__(other) and self.body == other.body
@@ -210,7 +210,7 @@ class BaseMessage(GenericContent):
     def __getstate__(self) -> Dict[str, Any]:
         """For pickling: everything but the channel, which cannot leave the process."""
         state = self.__dict__.copy()
-        state.pop("_got_on", None)
+        state.pop("_amqplib_got_on", None)
         state["delivery_info"] = {k: v for k, v in self.delivery_info.items() if k != "channel"}
         return state
 

@@ -138,15 +138,15 @@ class Message(_Base):
         _give_attributes(cls)
 
     @staticmethod
-    def _to_time(seconds: int) -> Union[datetime, RawTimestamp]:
+    def _amqplib_to_time(seconds: int) -> Union[datetime, RawTimestamp]:
         return utc_time(seconds)
 
-    def _known(self, props: Dict[str, Any]) -> Dict[str, Any]:
+    def _amqplib_known(self, props: Dict[str, Any]) -> Dict[str, Any]:
         from ..client.names import meant  # not before something is wrong
 
         for name in props:
-            if name not in self._names:
-                right = meant(name, self._names, _OTHERS)
+            if name not in self._amqplib_names:
+                right = meant(name, self._amqplib_names, _OTHERS)
                 text = "%s has no property %.100r" % (type(self).__name__, name)
                 raise TypeError("%s: write %s" % (text, right) if right else text)
         return props

@@ -104,7 +104,7 @@ def main() -> None:
     buf = run_of_deliveries()
 
     def variant(kind: Type[hot.DeliveryReader]) -> Callable[[], float]:
-        reader = kind(AMQP_0_9_1, Message._received, Reading(utc_time))
+        reader = kind(AMQP_0_9_1, Message._amqplib_received, Reading(utc_time))
 
         def read() -> None:
             for _ in range(COUNT):

@@ -42,7 +42,7 @@ def asking(remembered: bool) -> Callable[[], float]:
 
 def answer(short: bool) -> Callable[[], float]:
     data = Sender(AMQP_0_9_1).content(1, GET_OK, (1, False, "", "queue", 5), {}, b"x" * 100)
-    receiver = Receiver(AMQP_0_9_1, Message._received, utc_time)
+    receiver = Receiver(AMQP_0_9_1, Message._amqplib_received, utc_time)
     receiver.channels.add(1)
     if not short:
         receiver._runs = {}

@@ -56,7 +56,7 @@ def reading(ours: socket.socket, receiver: Receiver, room: int) -> Callable[[], 
 
 
 def main() -> None:
-    receiver = Receiver(AMQP_0_9_1, Message._received, local_time)
+    receiver = Receiver(AMQP_0_9_1, Message._amqplib_received, local_time)
     receiver.frame_max = FRAME_MAX
     receiver.channels.add(1)
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -45,10 +45,10 @@ def pieces(kind: str) -> List[bytes]:
 
 
 def variant(reads: List[bytes], kind: Any) -> Callable[[], float]:
-    receiver = Receiver(AMQP_0_9_1, Message._received, local_time)
+    receiver = Receiver(AMQP_0_9_1, Message._amqplib_received, local_time)
     receiver.channels.add(1)
     ids = AMQP_0_9_1["basic.deliver"].key.to_bytes(4, "big")
-    receiver._runs[ids] = kind(AMQP_0_9_1, Message._received, Reading(local_time))
+    receiver._runs[ids] = kind(AMQP_0_9_1, Message._amqplib_received, Reading(local_time))
 
     def read() -> None:
         for data in reads:

@@ -37,7 +37,7 @@ def keep(waiting: int, collect: bool) -> Callable[[], float]:
     data = stream()
 
     def run() -> float:
-        receiver = Receiver(AMQP_0_9_1, Message._received, utc_time)
+        receiver = Receiver(AMQP_0_9_1, Message._amqplib_received, utc_time)
         receiver.channels.add(1)
         kept: Deque[Any] = deque()
         gc.collect()

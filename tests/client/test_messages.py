@@ -10,6 +10,8 @@ from typing import Any, Dict, List, cast
 import pytest
 
 import amqplib.client_0_8 as amqp
+import amqplib.client_0_9_1 as amqp91
+from amqplib.broker import Broker
 
 from .peer import Peer, content
 
@@ -205,3 +207,26 @@ def test_a_set_body_is_what_is_sent(peer: Peer, ch: amqp.Channel) -> None:
         sent = body.encode() if isinstance(body, str) else body
         peer.expect_content("basic.publish", 0, "", "", False, False, message=({"content_encoding": "UTF-8"}, sent))
         ch.basic_publish(msg)
+
+
+@pytest.mark.parametrize("name", ["_channel", "_received", "_known", "_names", "_to_send", "_to_time", "_got_on"])
+@pytest.mark.parametrize("module", [amqp, amqp91])
+def test_attributes_of_a_programs_own_disturb_nothing(broker: Broker, module: Any, name: str) -> None:
+    """Programs keep on messages what they like, also under names that begin with an underscore."""
+
+    class Connection(module.Connection):  # type: ignore[misc]
+        message_class = type("Message", (module.Message,), {name: "its own"})
+
+    with Connection(broker.address) as conn, conn.channel() as ch:
+        ch.queue_declare("q", auto_delete=False)
+        for body in (b"one", b"two"):
+            msg = Connection.message_class(body, message_id="1")
+            setattr(msg, name, "its own")
+            ch.basic_publish(msg, routing_key="q")
+        first, second = ch.basic_get("q"), ch.basic_get("q")
+        setattr(first, name, "its own")
+        assert pickle.loads(pickle.dumps(module.Message(first.body))).body == b"one"
+        first.ack()
+        second.reject(requeue=False)
+    with Connection(broker.address) as conn, conn.channel() as ch:
+        assert ch.queue_declare("q", passive=True)[1] == 0

@@ -343,7 +343,7 @@ class World:
         self.wire = Wire(scheduler)
         self.broker = Broker(self.wire, scheduler)
         self.lock = Lock(scheduler)
-        receiver = Receiver(AMQP_0_9_1, Message._received, Message._to_time)
+        receiver = Receiver(AMQP_0_9_1, Message._amqplib_received, Message._amqplib_to_time)
         session = Session(receiver, Sender(AMQP_0_9_1))
         receiver.frame_max = session.sender.frame_max = FRAME_MAX
         driver = Watched.__new__(Watched)

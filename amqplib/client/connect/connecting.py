@@ -201,7 +201,7 @@ class _Attempt:
         self.agreed = Agreement()
         limits, kind = plan.limits, plan.message_class
         transport = plan.profile.open_transport(address, plan.ssl, deadline)
-        receiver = Receiver(dialect, kind._received, kind._to_time, limits.body_max, limits.header_max)
+        receiver = Receiver(dialect, kind._amqplib_received, kind._amqplib_to_time, limits.body_max, limits.header_max)
         receiver.frame_max = max(limits.frame_max, _FRAME_MAX)
         session = plan.make_session(receiver, Sender(dialect))
         where, clock = plan.known_as(address), plan.profile.clock
