@@ -117,3 +117,34 @@ def test_who_takes_the_lock_is_listed(package: str) -> None:
     shown = re.search(r"^    %s/ (.*?)(?=^    \w+/ |\Z)" % package, block, re.M | re.S)
     listed = set(re.findall(r"\w+", shown[1])) - {"in", "recovery"} if shown else set()
     assert {path.stem for path in (PACKAGE / package).rglob("*.py") if takes_the_lock(path)} == listed
+
+
+# --- private names
+
+#: Python's own, and two that programs of amqplib 1.0 override.
+NOT_OURS = {"_make", "_replace", "_is_owned", "_release_save", "_acquire_restore", "_do_close", "_METHOD_MAP"}
+
+
+def private_of_others(tree: ast.AST) -> Set[str]:
+    """Private names that are asked of other objects than self, and are not of this file."""
+    own, asked = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            own.add(node.name)
+        elif isinstance(node, ast.Attribute):
+            is_self = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            is_super = isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "super"
+            (own if is_self or is_super else asked).add(node.attr)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            own.add(node.target.id)
+    private = {name for name in asked if name.startswith("_") and not name.startswith(("__", "_amqplib"))}
+    return private - own - NOT_OURS
+
+
+@pytest.mark.parametrize("package", ["protocol", "client", "client_0_8", "client_0_9_1"])
+def test_a_private_name_is_its_files_own(package: str) -> None:
+    found = {
+        path.name: private_of_others(ast.parse(path.read_text(encoding="utf-8")))
+        for path in (PACKAGE / package).rglob("*.py")
+    }
+    assert {name: names for name, names in found.items() if names} == {}
