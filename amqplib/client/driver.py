@@ -5,10 +5,11 @@ meanwhile (followers) sleep until something has come. With one thread this is a 
 
 The rules, most of which are asserted or tested:
 
-1. What changes in `protocol` and `output` changes with `lock` held. Only the reader touches the receiver.
+1. What changes in `protocol` and `output` changes with `lock` held; exceptions of one step are in docs/design.txt. Only
+   the reader touches the receiver.
 2. Nothing waits while it holds the lock. Sending never blocks: what the system does not take becomes `output.rest`, and
-   goes when there is room, by whoever waits. What other locks there are (in `net.tls`, in the program's queues) are
-   taken last, and held for a moment.
+   goes when there is room, by whoever waits (`backpressure`). What other locks there are are taken last, and held for a
+   moment.
 3. Code of the program (callbacks, codecs, handlers of logging) runs where no lock is held.
 4. A signal handler, or a __del__, may call anything here in the middle of anything. While its thread waits in poll()
    it is served; anywhere else, where it would have to wait, it gets a NestedCallError: `refuse_nested`.
@@ -174,7 +175,8 @@ class Driver:
         nothing has come since. Over when the connection is over first, AMQPTimeoutError at the deadline, or at the
         timeout that the program has set on the socket.
         """
-        self.flush(deadline)
+        if self.batches or self.output.holding:
+            self.flush(deadline)
         return self.wait_undisturbed(take, deadline, free, since)
 
     def wait_undisturbed(
@@ -192,7 +194,7 @@ class Driver:
                     found = take()
                     if found is not None:
                         break
-                    if self.session.ending is not None:
+                    if self.session.control.ending is not None:
                         raise Over
                     due = free and bool(self.notices)
                     until = self.timeouts.put_off(deadline)
@@ -241,7 +243,7 @@ class Driver:
         if self.followers:
             with self.lock:
                 self.news.notify_all()
-        if self.session.state is CLOSED:
+        if self.session.control.state is CLOSED:
             self._close()  # the program has closed the connection meanwhile: see shut()
 
     def _follow(self, seconds: float) -> None:

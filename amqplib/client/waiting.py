@@ -31,7 +31,7 @@ def next_method(
     channel: Channel[Any],
     allowed: Optional[Collection[Sig]],
     deadline: Deadline,
-    here: Callable[[], bool] = lambda: False,
+    here: Optional[Callable[[], bool]] = None,
 ) -> Item:
     """The next method that is allowed, waiting until there is one. HERE where a loop has nothing to wait for any more.
 
@@ -47,9 +47,9 @@ def next_method(
 
     def take() -> Optional[Item]:
         port = line.port  # now: it may be another one after a loss
-        if here() or consumers.stopping:
+        if consumers.stopping or (here is not None and here()):
             return HERE
-        if counts_returned and port.next_noted():
+        if counts_returned and port.noted and port.next_noted():
             return _NOTED
         item = port.next(allowed)
         if item is None:

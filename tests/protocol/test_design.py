@@ -127,7 +127,8 @@ NOT_OURS = {"_make", "_replace", "_is_owned", "_release_save", "_acquire_restore
 
 def private_of_others(tree: ast.AST) -> Set[str]:
     """Private names that are asked of other objects than self, and are not of this file."""
-    own, asked = set(), set()
+    own: Set[str] = set()
+    asked: Set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             own.add(node.name)
