@@ -202,8 +202,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
         except (AMQPTimeoutError, NestedCallError) as exc:
             if self.is_open:  # it has not been sent
                 line.abandon("by this program: %s came before the server could be told" % type(exc).__name__)
-                left = line.driver.parting.left
-                line.driver.parting.left = left and left._replace(sent=line.driver.sent)
+                line.driver.parting.leaving.goes_on(line.driver.sent)
             raise
         line.parted()
 

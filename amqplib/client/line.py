@@ -32,7 +32,6 @@ from .exceptions import (
     of_code,
     waited,
 )
-from .parting import Left
 from .sending import Sending
 from .stats import Stats
 
@@ -306,20 +305,20 @@ class Line:
     # --- the end
 
     def close(self, name: str, args: Tuple[Any, ...], timeout: Optional[float]) -> None:
-        """Send a close and wait for the answer.
-
-        Where with-statements are left, all closes that follow upon each other have one deadline. And where one was not
-        answered, the next does not wait. A close for which the program has set a time says nothing about the next.
-        """
-        driver, deadline, answered = self.driver, self._closing_until(timeout), True
+        """Send a close and wait for the answer: as long as `leaving` says, or for a time that the program has set."""
+        driver, leaving, answered = self.driver, self.driver.parting.leaving, True
+        timeouts = driver.timeouts
+        deadline = leaving.closing_until(timeouts, driver.sent) if timeout is None else timeouts.deadline(timeout)
         try:
             self.call(name, *args, event="closing", until=deadline)
         except AMQPTimeoutError:
             answered = False
             raise
         finally:
-            left = Left(threading.get_ident(), driver.sent, deadline, answered)
-            driver.parting.left = left if timeout is None else None
+            if timeout is None:
+                leaving.closed(driver.sent, deadline, answered)
+            else:
+                leaving.closed_in_time()
 
     def leave_consumer(self, consumer_tag: str, answered: Callable[[Tuple[Any, ...]], None]) -> None:
         """Cancel the consumer of a loop that is left, perhaps by an exception: within the time for that.
@@ -327,43 +326,22 @@ class Line:
         Where that is not answered the consumer has ended all the same, and the channel goes on; AMQPTimeoutError.
         """
         driver = self.driver
-        left = driver.parting.left
-        goes_on = left is not None and (left.thread, left.sent) == (threading.get_ident(), driver.sent)
-        deadline = driver.timeouts.leaving(with_exception=True)
-        if left is not None and goes_on and not left.answered:
-            deadline = driver.timeouts.deadline(0)
+        deadline = driver.parting.leaving.cancelling_until(driver.timeouts, driver.sent)
         self.call("basic.cancel", consumer_tag, False, answered=answered, event=OUTLIVED, until=deadline)
 
     def unanswered(self) -> None:
         """Something that the program has left was not answered; a close that follows upon it does not wait."""
         driver = self.driver
-        driver.parting.left = Left(threading.get_ident(), driver.sent, driver.timeouts.deadline(0), False)
-
-    def _closing_until(self, timeout: Optional[float]) -> Deadline:
-        driver, timeouts, me = self.driver, self.driver.timeouts, threading.get_ident()
-        if timeout is not None:
-            return timeouts.deadline(timeout)
-        left = driver.parting.left
-        if left is not None and (left.thread, left.sent) != (me, driver.sent):
-            left = None  # something else came in between
-        if left is not None and not left.answered:
-            return timeouts.deadline(0)
-        thread, with_exception = driver.parting.leaving
-        if thread != me:
-            return timeouts.answering()
-        deadline = timeouts.leaving(with_exception)
-        if left is None:
-            return deadline
-        return timeouts.put_off(left.deadline).sooner(deadline) if with_exception else left.deadline
+        driver.parting.leaving.closed(driver.sent, driver.timeouts.deadline(0), False)
 
     def leave(self, close: Callable[[], None], with_exception: bool) -> None:
         """Close at the end of a with-statement."""
-        driver = self.driver
-        before, driver.parting.leaving = driver.parting.leaving, (threading.get_ident(), with_exception)
+        leaving = self.driver.parting.leaving
+        before, leaving.by = leaving.by, (threading.get_ident(), with_exception)
         try:
             close()
         finally:
-            driver.parting.leaving = before
+            leaving.by = before
 
     def check(self) -> None:
         """Raise why it is over, if it is."""

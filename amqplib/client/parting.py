@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
-from .deadline import Deadline
+from .leaving import Leaving
 
 if TYPE_CHECKING:
     from ..protocol.port import Port
     from .lapse import Lapse
 
-__all__ = ["Left", "Parting"]
-
-
-class Left(NamedTuple):
-    """A close of a channel or of the connection: another one that comes next belongs to it."""
-
-    thread: int
-    #: What had been sent when it was over: see Driver.sent.
-    sent: int
-    deadline: Deadline
-    answered: bool
+__all__ = ["Parting"]
 
 
 class Parting:
     """What is known of ends of one connection, and of those who were told."""
 
-    __slots__ = ("kept", "lapse", "leaving", "left", "on_over", "stopping", "told_last")
+    __slots__ = ("kept", "lapse", "leaving", "on_over", "stopping", "told_last")
 
     def __init__(self, control: Port) -> None:
         #: Called once, without the lock, when the program is told that the connection is over.
         self.on_over: Optional[Callable[[], None]] = None
-        #: The thread that is leaving a with-statement, and whether an exception is.
-        self.leaving: Tuple[int, bool] = 0, False
-        #: The latest close.
-        self.left: Optional[Left] = None
+        #: With-statements that are left, and the closes at their ends.
+        self.leaving = Leaving()
         #: The latest lapse of any channel.
         self.lapse: Optional[Lapse] = None
         #: Is there a channel whose consumers the loop of drain_events() has to end?

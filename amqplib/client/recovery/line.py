@@ -485,7 +485,7 @@ class RecoveringLine(Line):
         if self.port.number:
             me = threading.get_ident()
             with self.driver.lock:
-                if self.is_lost() and timeout is None and self.driver.parting.leaving == (me, True):
+                if self.is_lost() and timeout is None and self.driver.parting.leaving.by == (me, True):
                     # an exception is on its way, and the broker has closed the channel anyway
                     self.port.ending = CHANNEL_PARTED
             super().close(name, args, timeout)
