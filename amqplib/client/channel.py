@@ -234,15 +234,6 @@ class Channel(ChannelMethods, Generic[MessageT]):
         ending = line.port.ending
         LOGGER.debug("%s is closed: %s", line.where, ending.words if ending else "the connection is over")
 
-    # --- class channel
-
-    def flow(self, active: bool) -> bool:
-        """Ask the server to stop (False) or go on (True) sending deliveries; what it says it does.
-
-        RabbitMQ >= 3 refuses False with 540 NOT_IMPLEMENTED, which ends the connection: use basic_qos().
-        """
-        return bool(self._amqplib.call("channel.flow", active)[1][0])
-
     # --- class basic: consumers
 
     def basic_consume(

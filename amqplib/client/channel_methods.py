@@ -58,6 +58,15 @@ class ChannelMethods(AbstractChannel):
     def _amqplib_ticket(self, ticket: Optional[int]) -> int:
         return self.default_ticket if ticket is None else ticket
 
+    # --- class channel
+
+    def flow(self, active: bool) -> bool:
+        """Ask the server to stop (False) or go on (True) sending deliveries; what it says it does.
+
+        RabbitMQ >= 3 refuses False with 540 NOT_IMPLEMENTED, which ends the connection: use basic_qos().
+        """
+        return bool(self._amqplib.call("channel.flow", active)[1][0])
+
     # --- class exchange
 
     def exchange_declare(
