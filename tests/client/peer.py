@@ -25,6 +25,9 @@ import time
 from types import TracebackType
 from typing import Any, Callable, Dict, List, Optional, Tuple, Type, TypeVar
 
+from amqplib.client.connect.address import Address
+from amqplib.client.connect.connecting import SPOKEN
+
 from .frozen import AMQP_0_8, AMQP_0_9_1, Frozen, read_properties
 
 __all__ = ["HEADER", "HEADER_0_9_1", "PATIENCE", "Content", "Peer", "content", "method"]
@@ -65,6 +68,7 @@ class Peer:
         self._listener.settimeout(PATIENCE)
         self.port: int = self._listener.getsockname()[1]
         self.address = "%s:%d" % ("[%s]" % host if ":" in host else host, self.port)
+        SPOKEN.pop(Address(host, self.port), None)  # of another one, which had the port before
         #: All that the client has sent over its current connection, as far as steps have read it.
         self.received = bytearray()
         #: Why the script has ended early.

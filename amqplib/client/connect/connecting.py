@@ -45,7 +45,7 @@ from .profile import Profile
 if TYPE_CHECKING:
     from ..trace import Tracer
 
-__all__ = ["Limits", "Plan", "connect"]
+__all__ = ["SPOKEN", "Limits", "Plan", "connect"]
 
 LIBRARY_PROPERTIES = {"library": "Python amqplib", "library_version": __version__}
 
@@ -65,7 +65,7 @@ _CAPABILITIES: Dict[str, Dict[str, Any]] = {
 }
 
 #: What was learned: the dialect that a broker speaks that refused another. The next connection starts with it.
-_SPOKEN: Dict[Address, Dialect] = {}
+SPOKEN: Dict[Address, Dialect] = {}
 
 #: Hosts for which it has been said that the password goes there in clear text.
 _warned: Set[Address] = set()
@@ -377,7 +377,7 @@ def _start(plan: Plan, address: Address, deadline: Deadline) -> _Attempt:
     One that refuses a dialect sends a protocol header, closes or resets, and what it sends may be lost with the
     reset: each of these before connection.start means the same.
     """
-    first = _SPOKEN.get(address)
+    first = SPOKEN.get(address)
     refusals: List[str] = []
     kind: Optional[Type[ConnectionLostError]] = None
     number: Optional[int] = None
@@ -388,7 +388,7 @@ def _start(plan: Plan, address: Address, deadline: Deadline) -> _Attempt:
             attempt = _Attempt(plan, address, dialect, deadline)
             attempt.start(deadline)
             if refusals:
-                _SPOKEN[address] = dialect
+                SPOKEN[address] = dialect
             return attempt
         except BaseException as exc:
             timed_out = isinstance(exc, AMQPTimeoutError)
