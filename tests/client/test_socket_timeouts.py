@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List
 import pytest
 
 import amqplib.client_0_8 as amqp
+from amqplib.client import driver
 
 from .peer import PATIENCE, Content, Peer, content, method
 
@@ -50,6 +51,19 @@ def test_wait_times_out(peer: Peer, conn: amqp.Connection, ch: amqp.Channel) -> 
     sock_of(conn).settimeout(SHORT)
     with pytest.raises(amqp.AMQPTimeoutError, match=r"127\.0\.0\.1"):
         ch.wait()
+
+
+def test_a_timeout_that_is_longer_than_a_look(
+    conn: amqp.Connection, ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits looks again from time to time; that nothing came by then is not the end of the timeout."""
+    monkeypatch.setattr(driver, "LOOK_AGAIN", 0.01)
+    sock_of(conn).settimeout(0.2)
+    begin = time.monotonic()
+    with pytest.raises(socket.timeout):
+        ch.wait()
+    assert time.monotonic() - begin >= 0.2
+    sock_of(conn).settimeout(PATIENCE)
 
 
 @pytest.mark.parametrize("timeout", [0.0, SHORT])

@@ -119,6 +119,21 @@ def test_deleted(program: Program) -> None:
     assert program.shared == ["exchange 'other'"]
 
 
+def test_the_bindings_of_an_exchange_go_with_it(program: Program) -> None:
+    for name in ("e", "other"):
+        program.exchange(name)
+    program.queue("q")
+    program.bind("q", "e", "other")
+    program.bind("q", "other", "e")
+    program.do("exchange.bind", 0, "other", "e", "", False, None)
+    program.do("exchange.delete", 0, "e", False, False)
+    assert program.shared == [
+        "exchange 'other'",
+        "queue 'q'",
+        "the binding of 'q' to exchange 'other' with routing key 'e'",
+    ]
+
+
 def test_unbound_is_what_has_the_same_arguments(program: Program) -> None:
     program.bind("q", "e", "k")
     program.bind("q", "e", "k", {"a": 1, "b": 2})
