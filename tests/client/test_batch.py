@@ -90,6 +90,18 @@ def test_pieces_of_64_kb(peer: Peer, ch: amqp.Channel, writes: List[bytes]) -> N
     assert writes == [frames * 7, frames * 7, frames]
 
 
+@pytest.mark.parametrize(("size", "times"), [(65535, 0), (65536, 1)])
+def test_the_octet_that_fills_a_piece(peer: Peer, ch: amqp.Channel, writes: List[bytes], size: int, times: int) -> None:
+    body = b"x" * (size - len(content("basic.publish", 0, "", "q", False, False, message=({}, b"x"))) + 1)
+    frames = content("basic.publish", 0, "", "q", False, False, message=({}, body))
+    assert len(frames) == size
+    peer.expect_bytes(frames)
+    with ch.batch():
+        ch.basic_publish(amqp.Message(body), routing_key="q")
+        assert writes == [frames] * times
+    assert writes == [frames]
+
+
 def test_before_a_call_on_any_channel(peer: Peer, conn: amqp.Connection, ch: amqp.Channel, writes: List[bytes]) -> None:
     peer.open_channel(2)
     other = conn.channel()

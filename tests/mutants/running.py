@@ -25,13 +25,14 @@ import pytest
 from .measuring import DIRECTORIES, TO, Measured, digest, test_files
 
 #: What tests import, to have it once.
-for _name in ("asyncio", "hypothesis.stateful", "ssl", "unittest.mock"):
+for _name in ("asyncio", "hypothesis.stateful", "pytest_timeout", "ssl", "unittest.mock"):
     importlib.import_module(_name)
 
 #: Seconds beside twice what the tests take: to begin with, and for a machine that has other work.
 START = 20.0
 
 _ARGS = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:randomly", "--hypothesis-seed=0", "--tb=line", "--no-header"]
+_ARGS += ["-p", "no:xdist", "-p", "no:pytest_cov"]  # which take time to load
 # that hypothesis is imported, which is meant
 _ARGS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
 

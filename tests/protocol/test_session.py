@@ -114,6 +114,13 @@ def test_what_comes_behind_a_close_in_the_same_octets_is_for_nobody(session: Ses
     assert owed(session) == (CLOSE_OK,)
 
 
+def test_what_another_channel_gets_behind_that_is_its_own(session: Session) -> None:
+    opened(session, 1)
+    other = opened(session, 2)
+    session.take(decode(session, CLOSE, FLOW, method(2, "0014 0014 01")))
+    assert [item[0] for item in other.inbox] == [(20, 20)]
+
+
 def test_how_a_message_looks_when_it_comes_back(session: Session) -> None:
     one = session.look_of("e", "k", b"body", {"application_headers": {"b": 1, "a": 2}, "priority": 1})
     other = session.look_of("e", "k", b"body", {"priority": 1, "application_headers": {"a": 2, "b": 1}})

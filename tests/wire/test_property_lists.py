@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amqplib.wire import codecs
 from amqplib.wire.content import BASIC, PropertyCodec
 from amqplib.wire.errors import LocalError, PeerError
 from tests.wire.helpers import FIELD_VALUES, examples, octets, utc_reading
@@ -76,9 +77,11 @@ def test_names_in_any_order() -> None:
     codec = PropertyCodec(BASIC.fields)
     names = ["content_type", "priority", "message_id", "type", "user_id", "app_id"]
     values = {name: 1 if name == "priority" else name for name in names}
+    known = []
     for order in itertools.permutations(names):
         assert codec.encode({name: values[name] for name in order}) == PLAIN.encode(values)
-    assert 0 < len(codec._by_names) <= 512
+        known.append(len(codec._by_names))
+    assert max(known) == 512
 
 
 def test_no_more_combinations_are_compiled_than_the_limit() -> None:
@@ -93,6 +96,22 @@ def test_no_more_combinations_are_compiled_than_the_limit() -> None:
             assert wire == PLAIN.encode(properties)
             assert codec.decode(wire, 0, len(wire), utc_reading()) == properties
     assert len(codec._by_flags) == len(codec._decoders) == 3
+
+
+def test_a_combination_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: List[str] = []
+    for name in ("compile_properties_encoder", "compile_properties_decoder"):
+
+        def counted(*args: Any, name: str = name, before: Callable[..., Any] = getattr(codecs, name)) -> Any:
+            made.append(name)
+            return before(*args)
+
+        monkeypatch.setattr(codecs, name, counted)
+    codec = PropertyCodec(BASIC.fields)
+    for priority in range(3):
+        wire = codec.encode({"priority": priority, "type": "t"})
+        assert codec.decode(wire, 0, len(wire), utc_reading()) == {"priority": priority, "type": "t"}
+    assert made == ["compile_properties_encoder", "compile_properties_decoder"]
 
 
 def test_a_list_is_malformed_as_soon_as_it_is_read() -> None:
