@@ -74,6 +74,36 @@ def test_closed_by_the_server(peer: Peer, conn: amqp.Connection, ch: amqp.Channe
     ch.close()
 
 
+@pytest.mark.parametrize("name", SENDS_FIRST)
+def test_closed_by_the_server_when_a_call_cannot_be_sent(
+    peer: Peer, conn: amqp.Connection, ch: amqp.Channel, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What it said before it went is why."""
+
+    def send(data: Any) -> int:
+        raise amqp.ConnectionLostError(0, "reset", errno=errno.ECONNRESET)
+
+    peer.send_bytes(CLOSE)
+    peer.wait()
+    peer.drain()
+    monkeypatch.setattr(conn.transport, "send", send)
+    with pytest.raises(amqp.AMQPConnectionException) as caught:
+        READERS[name](ch)
+    assert caught.value.args == (320, "CONNECTION_FORCED - bye", (0, 0), "")
+    assert_over(conn, ch)
+    conn.close()
+
+
+def test_a_close_that_is_not_answered_gives_the_descriptor_back(peer: Peer, conn: amqp.Connection) -> None:
+    assert conn.transport is not None
+    sock = conn.transport.sock
+    peer.expect("connection.close", channel=0)
+    peer.expect_end()
+    with pytest.raises(amqp.AMQPTimeoutError):
+        conn.close(timeout=0.05)
+    assert sock.fileno() == -1
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_calls_after_a_close_by_the_server_say_why(
     peer: Peer, conn: amqp.Connection, ch: amqp.Channel, name: str
