@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any, List
+from typing import Any, Deque, List
 
 import pytest
 
 import amqplib.client_0_9_1 as amqp
+from amqplib.client.notices import Notices
 from amqplib.client.timeouts import Timeouts
 from tests.rest import await_rest
 from tests.waits import waits
@@ -247,3 +248,18 @@ def test_timeouts_that_are_none(name: str, value: Any) -> None:
     """Before anybody is connected to."""
     with pytest.raises(ValueError, match=name + ": a timeout is a number of seconds or None"):
         amqp.Connection("127.0.0.1:1", **{name: value})
+
+
+def test_what_another_thread_tells_just_then_is_told_once() -> None:
+    """Between looking whether something is to tell, and taking it."""
+    told: List[str] = []
+
+    class Taken(Deque[Any]):
+        def popleft(self) -> Any:
+            self.clear()
+            return super().popleft()
+
+    notices = Notices()
+    notices.calls = Taken([lambda: told.append("blocked")])
+    notices.tell()
+    assert told == []

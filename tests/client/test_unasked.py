@@ -295,6 +295,24 @@ def test_late_deliveries_all_go_back(newer_peer: Peer, newer: amqp91.Channel) ->
     newer.wait(timeout=PATIENCE)
 
 
+def test_late_deliveries_that_cannot_go_back_are_said_to_be_lost(
+    newer_peer: Peer, newer: amqp91.Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those that there is no room for."""
+    newer_peer.answer("basic.consume", "basic.consume_ok", "lossy")
+    newer.basic_consume("q", "lossy", no_ack=True, callback=lambda msg: None)
+    newer_peer.expect("basic.cancel")
+    newer.basic_cancel("lossy", nowait=True)
+    newer_peer.expect("queue.declare")
+    newer_peer.send_bytes(delivery("lossy", 50_000) * 2)
+    newer_peer.send("queue.declare_ok", "q", 0, 0)
+    with caplog.at_level(logging.WARNING, "amqplib"):
+        newer.queue_declare("q")
+    text = "1 messages are lost: they had come for consumer 'lossy' (no_ack) when it was cancelled"
+    assert [record.getMessage().rpartition(": 1 ")[2] for record in caplog.records] == [text[2:]] * 2
+    assert newer.pending() == 0
+
+
 def test_what_comes_before_consume_ok_is_kept(newer_peer: Peer, newer: amqp91.Channel) -> None:
     """Some server may send the messages first, more of them than there is room for what nobody has asked for."""
     got: List[Any] = []
