@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Iterator, List
+from collections import deque
+from typing import Any, Deque, Iterator, List, Optional
 
 import pytest
 
 import amqplib.client_0_9_1 as amqp
 from amqplib.broker import Broker
+from amqplib.client.output import Output
+from amqplib.protocol.acks import Acks
 
 
 @contextlib.contextmanager
@@ -58,3 +61,29 @@ def test_confirm_select_without_an_answer() -> None:
                 ch.confirm_select(nowait=True)
             assert ch.basic_publish(amqp.Message(b"22"), routing_key="q") is None
         assert bodies(ch, "q") == [1, 2]
+
+
+@pytest.mark.parametrize("owed", [False, True])
+@pytest.mark.parametrize("held", [None, False, True], ids=["no acks gathered", "no acks", "acks"])
+def test_what_is_owed_or_held_back_by_then_goes_first(owed: bool, held: Optional[bool]) -> None:
+    class Full:
+        def send(self, data: object) -> int:
+            return 0
+
+    debts: Deque[bytes] = deque()
+    transport: Any = Full()
+    output = Output(transport, debts)
+    if held is not None:
+        output.acks = Acks()
+    assert not output.push(b"frame")
+    if owed:
+        debts.append(b"close-ok")
+    if held and output.acks is not None:
+        output.acks.add(1, b"ack", 0.0)
+    rest = output.rest
+    assert rest is not None
+    assert output.take_back(rest)
+    assert output.holding == (owed or bool(held))
+    assert output.clear == (not output.holding)
+    assert not output.busy
+    assert not output.take_back(rest)

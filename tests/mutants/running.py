@@ -70,6 +70,7 @@ class _Chosen:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
             self.report.write_text(json.dumps(report.nodeid))
+            os._exit(1)  # what is wrong may take long to tear down
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -133,6 +134,7 @@ class Copy:
             finally:
                 os._exit(99)
         os.close(mine)
+        group = pid
         over = select.select([done], [], [], limit)[0]  # readable when the last that has the other end has ended
         try:
             if not over:
@@ -141,8 +143,11 @@ class Copy:
             pid = 0
         finally:
             os.close(done)
+            try:
+                os.killpg(group, signal.SIGKILL)  # also what it has started
+            except ProcessLookupError:
+                pass
             if pid:
-                os.killpg(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
         seconds = time.monotonic() - began
         if os.WIFSIGNALED(status):
