@@ -70,6 +70,19 @@ def test_an_exception_leaves_within_close_timeout(newer_peer: Peer) -> None:
         raise_inside(conn, ch)
 
 
+def test_what_is_closed_after_that_has_as_long_as_ever(newer_peer: Peer, timeouts: List[Timeouts]) -> None:
+    conn = connect(newer_peer, close_timeout=0.1)
+    ch = conn.channel()
+    newer_peer.answer("channel.close", "channel.close_ok")
+    with pytest.raises(KeyError, match="mine"), ch:
+        raise KeyError("mine")
+    timeouts[-1].reply_timeout = 0.4
+    newer_peer.expect("connection.close", channel=0)
+    newer_peer.expect_end()
+    with waits(0.38, 0.41), pytest.raises(amqp.AMQPTimeoutError):
+        conn.close()
+
+
 def test_or_sooner_where_any_answer_is_waited_for_less(newer_peer: Peer) -> None:
     """Leaving by an exception does not take longer than leaving without one."""
     conn = connect(newer_peer, reply_timeout=0.3)

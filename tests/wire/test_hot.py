@@ -313,6 +313,22 @@ def test_every_octet_of_a_run_changed(make: Make, props: Dict[str, Any]) -> None
         assert feed(receiver(), [wire]) == feed(receiver(hot=False), [wire])
 
 
+@pytest.mark.parametrize("is_hot", [False, True])
+@pytest.mark.parametrize("make", [delivered, got])
+def test_where_no_content_may_come(make: Make, is_hot: bool) -> None:
+    """On a channel that is not open any more, and in the middle of another content."""
+    wire = make(2, "x", "k", {"priority": 1}, b"body")
+    head = wire[: wire.index(b"\xce\x02") + 1]
+    for before, expected in ((b"", 504), (wire + head, 505)):
+        one = receiver(is_hot)
+        assert len(one.receive(wire + before)) == 1 + bool(before)
+        if not before:
+            one.forget(1)
+        assert one.receive(wire) == []
+        assert one.error is not None
+        assert one.error.reply_code == expected
+
+
 def middles_of(one: Receiver) -> Dict[bytes, Any]:
     return {raw: it for head in reader_of(one, DeliveryReader)._heads.values() for raw, it in head.middles.items()}
 
