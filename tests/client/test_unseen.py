@@ -475,3 +475,18 @@ def test_a_thread_cancels_while_another_one_loops(
         assert sorted(kept + again) == BODIES
         for body in BODIES:
             channel.basic_publish(amqp.Message(body), routing_key="q")
+
+
+def test_all_that_was_given_behind_the_end_of_the_only_consumer(
+    newer_peer: Peer, newer: amqplib.client_0_9_1.Channel
+) -> None:
+    """More may be on its way to it, which 0 would settle as well."""
+    newer_peer.answer("basic.consume", "basic.consume_ok", "tag")
+    newer.basic_consume("q", "tag", callback=lambda msg: None)
+    newer_peer.send_content("basic.deliver", "tag", 1, False, "", "q")
+    newer.wait(timeout=PATIENCE)
+    newer_peer.expect("basic.cancel")
+    newer.basic_cancel("tag", nowait=True)
+    newer_peer.expect("basic.ack", 1, True)
+    newer.basic_ack(0, multiple=True)
+    newer_peer.wait()
