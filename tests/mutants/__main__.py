@@ -35,7 +35,25 @@ from .running import START, Copy, Outcome
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-_CLIENT = ("calling", "consuming", "driver", "line", "liveness", "notices", "output", "sending", "tested")
+_CLIENT = [
+    "arrivals",
+    "backpressure",
+    "calling",
+    "consumers",
+    "consuming",
+    "driver",
+    "leaving",
+    "left_out",
+    "line",
+    "liveness",
+    "notices",
+    "output",
+    "sending",
+    "stopping",
+    "tested",
+    "unseen",
+    "waiting",
+]
 _WIRE = ("codecs", "content", "errors", "frames", "hot", "protocol", "spec", "tables")
 PATHS = (
     "amqplib/protocol",
