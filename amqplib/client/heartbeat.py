@@ -1,10 +1,10 @@
 """Heartbeats: one thread tells all peers that we are here while the program does something else.
 
 There is one for the process, however many connections it has: it starts with the first that has agreed on heartbeats,
-or holds acknowledgements back, which it sends when they have waited for long enough; and ends half a second after the
-last, or before a fork. It only sends. That a peer is silent is noticed by whoever
-waits (`liveness`). A connection that is dropped without a close is held by a weak reference, and forgotten at its next
-beat.
+or holds acknowledgements back, which it sends when they have waited for long enough, or is looked after; and ends half
+a second after the last, or before a fork. It only sends. That a peer is silent is noticed by whoever waits
+(`liveness`), unless the connection is looked after (recovery/idle). A connection that is dropped without a close is
+held by a weak reference, and forgotten at its next beat.
 """
 
 from __future__ import annotations
@@ -15,17 +15,38 @@ import itertools
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Callable, List, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, List, NamedTuple, Optional
 
 from ..protocol.acks import HELD
 
 if TYPE_CHECKING:
     from .driver import Driver
 
-__all__ = ["forked", "forking", "is_beating", "look_again", "watch"]
+__all__ = ["forked", "forking", "is_beating", "look_after", "look_again", "watch"]
 
-#: When the next beat is due; a number that tells entries of the same moment apart; seconds between beats; whose it is.
-_Entry = Tuple[float, int, float, "weakref.ref[Driver]"]
+#: What is done for a connection at each beat: False when it is not to be done again.
+Deed = Callable[["Driver"], bool]
+
+
+class _Entry(NamedTuple):
+    """What is to be done for one connection."""
+
+    #: When it is due next.
+    due: float
+    #: Tells entries of the same moment apart.
+    number: int
+    #: Between two times.
+    seconds: float
+    ref: weakref.ref[Driver]
+    deed: Deed
+    #: Is it also done when the connection is over, once?
+    outlasts: bool
+
+    @property
+    def is_wanted(self) -> bool:
+        """Is the connection there, or has the deed to be told that it is over?"""
+        driver = self.ref()
+        return driver is not None and (self.outlasts or driver.session.ending is None)
 
 
 #: Seconds that the thread stays when the last connection is over: programs that make one after another need one thread.
@@ -50,12 +71,13 @@ class _Beats:
         self._ends = False  # is it to end at once when there are none?
         self._current: Callable[[], Optional[Driver]] = _nobody  # for which something is being sent
 
-    def add(self, driver: Driver, seconds: float) -> None:
-        """Send a heartbeat every so many seconds; RuntimeError when there can be no thread for it."""
+    def add(self, driver: Driver, seconds: float, deed: Deed, outlasts: bool = False) -> None:
+        """Do this for a connection every so many seconds; RuntimeError when there can be no thread for it."""
         with self._changed:
             self._alone_since, self._ends = None, False
             due = time.monotonic() + seconds
-            heapq.heappush(self._entries, (due, next(self._numbers), seconds, weakref.ref(driver)))
+            entry = _Entry(due, next(self._numbers), seconds, weakref.ref(driver), deed, outlasts)
+            heapq.heappush(self._entries, entry)
             if self.thread is None:
                 self._wakes = due
                 thread = threading.Thread(target=self._run, name="amqplib-heartbeat", daemon=True)
@@ -78,7 +100,7 @@ class _Beats:
         """If there are no more connections, wait for the thread to end, which takes a moment."""
         with self._changed:
             thread, self._ends = self.thread, True
-            if thread is None or _is_on(self._current()) or any(_is_on(entry[3]()) for entry in self._entries):
+            if thread is None or _is_on(self._current()) or any(_is_on(entry.ref()) for entry in self._entries):
                 return
             self._changed.notify()
         thread.join(STAYS)
@@ -86,7 +108,7 @@ class _Beats:
     def send_held(self) -> None:
         """The program ends, and what is held back would be lost."""
         with self._changed:
-            refs = [entry[3] for entry in self._entries] + [self._current]
+            refs = [entry.ref for entry in self._entries] + [self._current]
         for ref in refs:
             driver = ref()
             if driver is not None and driver.output.holding:
@@ -94,50 +116,57 @@ class _Beats:
 
     def _run(self) -> None:
         while True:
-            driver, seconds = self._next()
-            if not seconds:
+            entry = self._next()
+            if entry is None:
                 return
+            driver = entry.ref()
             if driver is None:
                 continue  # it was dropped just now
-            if seconds > HELD:
-                driver.beat()
-                again = _is_on(driver)
-            else:
-                again = driver.send_late()
+            again = entry.deed(driver)
             with self._changed:
                 self._current = _nobody
                 if again:
-                    entry = (time.monotonic() + seconds, next(self._numbers), seconds, weakref.ref(driver))
-                    heapq.heappush(self._entries, entry)
+                    due = time.monotonic() + entry.seconds
+                    heapq.heappush(self._entries, entry._replace(due=due, number=next(self._numbers)))
             del driver
 
-    def _next(self) -> Tuple[Optional[Driver], float]:
-        """Whose beat is due, once it is; None when there is nobody left."""
+    def _next(self) -> Optional[_Entry]:
+        """What is due, once it is; None when there is nobody left."""
         with self._changed:
             while True:
                 now = time.monotonic()
-                alive = [entry for entry in self._entries if _is_on(entry[3]())]
+                alive = [entry for entry in self._entries if entry.is_wanted]
                 if len(alive) < len(self._entries):
                     heapq.heapify(alive)
                     self._entries = alive
                 if alive:
-                    self._wakes, _, seconds, ref = alive[0]
+                    entry = alive[0]
+                    self._wakes = entry.due
                     if self._wakes <= now:
                         heapq.heappop(self._entries)
-                        self._current = ref
-                        return ref(), seconds
+                        self._current = entry.ref
+                        return entry
                 else:
                     if self._alone_since is None:
                         self._alone_since = now
                     self._wakes = self._alone_since + STAYS
                     if self._ends or self._wakes <= now:
                         self.thread = None
-                        return None, 0.0
+                        return None
                 self._changed.wait(self._wakes - now)
 
 
 def _is_on(driver: Optional[Driver]) -> bool:
     return driver is not None and driver.session.ending is None
+
+
+def _beat(driver: Driver) -> bool:
+    driver.beat()
+    return _is_on(driver)
+
+
+def _send_late(driver: Driver) -> bool:
+    return driver.send_late()
 
 
 _beats = _Beats()
@@ -148,7 +177,7 @@ _at_exit = False
 
 def watch(driver: Driver, interval: int) -> None:
     """Send heartbeats on a connection that has agreed on one every `interval` seconds, until it is over."""
-    _beats.add(driver, interval / 2)
+    _beats.add(driver, interval / 2, _beat)
 
 
 def watch_held(driver: Driver) -> None:
@@ -157,10 +186,15 @@ def watch_held(driver: Driver) -> None:
     if not _at_exit:
         _at_exit = True
         atexit.register(lambda: _beats.send_held())
-    _beats.add(driver, HELD)
+    _beats.add(driver, HELD, _send_late)
     acks = driver.output.acks
     if acks is not None:
         acks.watched = True
+
+
+def look_after(driver: Driver, seconds: float, deed: Deed) -> None:
+    """Do this every so many seconds while there is the connection, and once when it is over."""
+    _beats.add(driver, seconds, deed, outlasts=True)
 
 
 def look_again() -> None:

@@ -80,6 +80,27 @@ def test_everything_comes_back(mortal: Node, amqp: ModuleType, name: str, how: s
     conn.close()
 
 
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_consumers_of_an_idle_program_live_on(mortal: Node, amqp: ModuleType, name: str, how: str) -> None:
+    """It does something else all the while; what comes meanwhile is there when it waits."""
+    back = threading.Event()
+    policy = amqp.Recovery(idle=True, on_recovered=back.set)
+    conn = amqp.Connection(mortal.host, recover=policy, reply_timeout=LONG)
+    ch = conn.channel()
+    found: List[Any] = []
+    ch.queue_declare(name, durable=True, auto_delete=False)
+    ch.basic_consume(name, callback=found.append)
+    end_and_come_back(mortal, how)
+    assert back.wait(LONG)
+    with amqp.Connection(mortal.host) as other, other.channel() as their:
+        assert their.queue_declare(name, passive=True)[2] == 1
+        their.basic_publish(Message("x"), routing_key=name)
+    receive(ch, found, "x")
+    found[0].ack()
+    assert conn.stats().recoveries == 1
+    conn.close()
+
+
 @pytest.mark.only(client="client_0_9_1", reason="AMQP 0-8 has no confirms")
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_nothing_that_was_confirmed_is_lost(mortal: Node, amqp: ModuleType, name: str, how: str) -> None:

@@ -200,12 +200,13 @@ _PARAMETERS = {
     "close_timeout": _Parameter("close_timeout", _seconds),
     "recover": _Parameter("recover", _truth),
     "recover_first": _Parameter("recover_first", _truth),
+    "recover_idle": _Parameter("recover_idle", _truth),
     "recover_time": _Parameter("recover_time", _seconds),
     "recover_attempts": _Parameter("recover_attempts", _number(1, 10**9)),
 }
 
 #: What the parameters say of Connection's `recover`, beside whether to.
-_RECOVERY = {"recover_first": "first", "recover_time": "time", "recover_attempts": "attempts"}
+_RECOVERY = {"recover_first": "first", "recover_idle": "idle", "recover_time": "time", "recover_attempts": "attempts"}
 
 _TLS_OPTIONS = ("ca_certs", "certfile", "keyfile", "password", "cert_reqs", "server_hostname")
 

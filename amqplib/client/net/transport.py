@@ -124,10 +124,38 @@ class Transport:
         except OSError as exc:
             raise self._lost(exc) from exc
         if not data:
-            text = "%s closed the connection without a word" % str(self.address)
-            raise ConnectionLostError(0, text, errno=errno.ECONNRESET)
+            raise self._ended()
         self._room = _CHUNK if len(data) < _CHUNK else _LARGE_CHUNK
         return data
+
+    def unread(self, most: int) -> int:
+        """How many octets have come and were not received, up to so many; nothing is taken. Does not wait.
+
+        ConnectionLostError when no more will come: the peer has ended the connection, or it was lost.
+        """
+        sock = self.sock
+        try:
+            if hasattr(select, "POLLRDHUP") and not self._cooperative and sock.fileno() >= 0:
+                poller = select.poll()
+                poller.register(sock.fileno(), select.POLLRDHUP)
+                if poller.poll(0):  # whatever has come before that
+                    raise self._ended()
+            if not self._ready(0, reading=True)[0]:
+                return 0
+            found = len(sock.recv(most, socket.MSG_PEEK | _DONT_WAIT))
+        except (socket.timeout, BlockingIOError):
+            return 0
+        except ConnectionLostError:
+            raise
+        except OSError as exc:
+            raise self._lost(exc) from exc
+        if not found:
+            raise self._ended()
+        return found
+
+    def _ended(self) -> ConnectionLostError:
+        text = "%s closed the connection without a word" % str(self.address)
+        return ConnectionLostError(0, text, errno=errno.ECONNRESET)
 
     def _poll(self, seconds: float) -> bool:
         sock = self.sock

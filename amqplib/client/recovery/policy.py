@@ -20,6 +20,8 @@ class Recovery:
     hosts: 'name', 'name:port' or a list of them, to be tried beside those of Connection's `host`.
     shuffle: try the hosts in another order each time; False keeps theirs.
     first: try again, too, when the connection is made: for a program that may start before its broker.
+    idle: bring it back while nobody uses it, too, so that consumers live on in a program that does something else. The
+        thread of heartbeats looks once a second whether it is lost; see docs/recovery.txt.
     delay, delay_max: seconds between two attempts, at first and at most. They grow with the time of being away, to a
         tenth of it, and each is shortened by chance by up to a half. The first attempt comes at once.
     time: seconds after which to give up, for each loss; None for never.
@@ -53,6 +55,7 @@ class Recovery:
         "delay_max",
         "first",
         "hosts",
+        "idle",
         "locked",
         "message_ids",
         "on_failed",
@@ -74,6 +77,7 @@ class Recovery:
         hosts: Union[str, Sequence[str]] = (),
         shuffle: bool = True,
         first: bool = False,
+        idle: bool = False,
         delay: float = 0.1,
         delay_max: float = 5.0,
         time: Optional[float] = None,
@@ -121,6 +125,7 @@ class Recovery:
         )
         self.shuffle = shuffle
         self.first = first
+        self.idle = idle
         self.delay = delay
         self.delay_max = delay_max
         self.time = time

@@ -1,7 +1,8 @@
 """Bringing a connection back: who waits for it, who does it, when it is tried again, and what ends it.
 
 There is one Reviver for a Connection, and no thread of it while there is a network connection. When that is lost, the
-first who waits, calls or publishes has a thread started, which is there until the connection is back, or given up.
+first who waits, calls or publishes has a thread started, or the thread of heartbeats does (`idle`), which is there
+until the connection is back, or given up.
 Those who need the connection wait for it, each in its own deadline: so a program that only ever waits for a tenth of a
 second gets its connection back, too, Ctrl-C hits no half-restored session, and a deadline holds whatever the network
 does.
@@ -46,6 +47,7 @@ from ..line import connection_error
 from ..logger import LOGGER
 from ..stats import Stats
 from ..threads import threading
+from .idle import look_after
 from .line import RecoveringLine
 from .policy import Recovery
 from .replay import Replay
@@ -165,6 +167,8 @@ class Reviver:
         line = RecoveringLine(driver, driver.session.control, connection._do_close, self)
         self._connection = weakref.ref(connection)
         self._lines[0] = weakref.ref(line)
+        if self.recovery.idle:
+            look_after(driver, self)
         return line
 
     def add(self, line: RecoveringLine) -> None:
@@ -391,6 +395,8 @@ class Reviver:
                 fresh.fail(Ending(BY_PROGRAM, 0, "given up: not all of the last one could be restored"), "parted")
                 fresh.shut()
         self._pay(fresh)
+        if self.recovery.idle:
+            look_after(fresh, self)
         before.fail(CONNECTION_PARTED, "parted")  # so that a thread that still reads closes the socket on its way out
         before.shut()
         return "at %s, with %s" % (fresh.transport.address, replay.summary)
