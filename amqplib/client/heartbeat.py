@@ -22,7 +22,7 @@ from ..protocol.acks import HELD
 if TYPE_CHECKING:
     from .driver import Driver
 
-__all__ = ["forked", "forking", "is_beating", "look_after", "look_again", "watch"]
+__all__ = ["forked", "forking", "is_beating", "look_again", "repeat", "watch"]
 
 #: What is done for a connection at each beat: False when it is not to be done again.
 Deed = Callable[["Driver"], bool]
@@ -192,9 +192,12 @@ def watch_held(driver: Driver) -> None:
         acks.watched = True
 
 
-def look_after(driver: Driver, seconds: float, deed: Deed) -> None:
-    """Do this every so many seconds while there is the connection, and once when it is over."""
-    _beats.add(driver, seconds, deed, outlasts=True)
+def repeat(driver: Driver, seconds: float, deed: Deed, outlasts: bool = False) -> None:
+    """Do this every so many seconds while there is the connection and it says so; RuntimeError without a thread for it.
+
+    outlasts: once more when the connection is over.
+    """
+    _beats.add(driver, seconds, deed, outlasts)
 
 
 def look_again() -> None:

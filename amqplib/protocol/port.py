@@ -376,7 +376,7 @@ class Port:
     def begin_to_count(self, session: Session) -> None:
         """Publishes are counted from here on: confirm.select goes now."""
         if self.books is None:
-            self.books = session.books_class()
+            self.books = session.new_books(self.number)
             if self.batch is not None:
                 self.batch.books = self.books
             self.regate(session)

@@ -157,6 +157,10 @@ class Session:
         """All ports but that of the connection itself."""
         return [port for port in self.ports.values() if port.number]
 
+    def new_books(self, number: int) -> Confirms:
+        """The books of a channel that goes into confirm mode."""
+        return self.books_class()
+
     # --- channel numbers
 
     def allot(self, number: Optional[int], highest: int) -> Optional[Port]:

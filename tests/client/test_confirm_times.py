@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Union
+
 import pytest
 
 import amqplib.client_0_9_1 as amqp
 from amqplib.broker import Broker
 
 
-@pytest.mark.parametrize("recover", [False, True])
-def test_times(broker: Broker, recover: bool) -> None:
+@pytest.mark.parametrize("recover", [False, amqp.Recovery(nacked=0)], ids=["", "recover"])
+def test_times(broker: Broker, recover: Union[bool, amqp.Recovery]) -> None:
     broker.faults.nack_every(3)
     with amqp.Connection(broker.address, recover=recover) as conn, conn.channel() as ch:
         ch.queue_declare("work")

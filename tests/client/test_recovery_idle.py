@@ -255,10 +255,10 @@ def test_a_url_asks_for_it(broker: Broker, query: str) -> None:
 def test_no_thread_for_it(broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """As when Python is about to exit. It comes back when it is used."""
 
-    def refuse(*args: Any) -> None:
+    def refuse(*args: Any, **options: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(heartbeat, "look_after", refuse)
+    monkeypatch.setattr(heartbeat, "repeat", refuse)
     with caplog.at_level(logging.WARNING, "amqplib"):
         conn = amqp.Connection(broker.address, recover=amqp.Recovery(idle=True))
     assert "does not come back until it is used" in caplog.text

@@ -108,8 +108,12 @@ def test_tags_go_on_over_many_losses(broker: Broker, ch: amqp.Channel, size: int
     assert len(found) >= 15
 
 
-def test_a_late_confirm_settles_no_other(broker: Broker, ch: amqp.Channel) -> None:
+def test_a_late_confirm_settles_no_other(broker: Broker) -> None:
     """Of five the second to last session had confirmed two: three are left, and have other tags on the wire."""
+    conn = connect(broker, nacked=0)
+    ch = conn.channel()
+    ch.queue_declare("q", durable=True, auto_delete=False)
+    ch.confirm_select()
     publish(ch, "1", "2")
     ch.wait_for_confirms(LONG)
     unanswered(broker)
@@ -124,6 +128,7 @@ def test_a_late_confirm_settles_no_other(broker: Broker, ch: amqp.Channel) -> No
     assert [msg.body for msg in caught.value.nacked.values()] == ["%d" % tag for tag in caught.value.nacked]
     assert list(caught.value.nacked) == [4, 6, 8]
     assert contents(broker) == ["1", "2", "3", "4", "5", "3", "5", "7"]
+    conn.close()
 
 
 def test_basic_publish_confirm_rides_through(broker: Broker, ch: amqp.Channel) -> None:

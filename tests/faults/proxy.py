@@ -87,7 +87,13 @@ class Pipe:
         self._end_told = False
 
     def strike(self, fault: Optional[Fault]) -> None:
-        """Have a fault `after` bytes from now; None heals."""
+        """Have a fault `after` bytes from now; None heals.
+
+        What swallows goes on with that: octets are missing, and no network passes on what comes behind a gap. Where
+        that was the end of a frame, neither side could tell.
+        """
+        if self._suffers("swallow"):
+            return
         self._fault = fault
         self._fault_at = self.taken + fault.after if fault else 0
         self.suffers = None

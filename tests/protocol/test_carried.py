@@ -4,6 +4,8 @@ place, against a model that keeps what each session's server really got; and del
 
 from __future__ import annotations
 
+import random
+import tracemalloc
 from typing import Any, Dict, Iterator, List, NamedTuple, Set, Tuple
 
 import pytest
@@ -34,9 +36,15 @@ class Event(NamedTuple):
 class Story:
     """A few events, told to the books, and what is true."""
 
-    def __init__(self, report: bool = False) -> None:
+    def __init__(self, report: bool = False, keeps: int = 0) -> None:
         self.report = report
         self.books = CarriedBooks()
+        #: How often each that is refused is sent again; how often each was; what has yet to be.
+        self.keeps = keeps
+        self.kept: Dict[int, int] = {}
+        self.to_send: Set[int] = set()
+        if keeps:
+            self.books.keeper = self
         self.settled: List[Tuple[int, bool]] = []
         self.books.on_ack = lambda tag, msg: self.settled.append((tag, True))
         self.books.on_nack = lambda tag, msg: self.settled.append((tag, False))
@@ -49,8 +57,12 @@ class Story:
         self.acked: Set[int] = set()
         self.refused: Set[int] = set()
         self.came_back: Set[int] = set()
-        #: Those of the present session that the server has answered for.
+        #: The server's tags that it has answered for in the present session.
         self.done: Set[int] = set()
+
+    def is_kept(self, tag: int) -> bool:
+        """Asked by the books."""
+        return self.kept.get(tag, 0) < self.keeps
 
     @property
     def outstanding(self) -> List[int]:
@@ -68,9 +80,12 @@ class Story:
         for tag in range(1, len(self.got) + 2):  # among them one that the server never got, and cannot vouch for
             for what in ("ack", "all acked", "nack", "all refused"):
                 yield Event(what, tag)
-        for tag in self.got:
-            if tag in self.looks and tag not in self.came_back | self.done:
+        for its, tag in enumerate(self.got, 1):
+            if tag in self.looks and tag not in self.came_back and its not in self.done:
                 yield Event("return", tag)
+        if not self.again:
+            for tag in self.to_send:
+                yield Event("send refused", tag)
 
     def tell(self, event: Event) -> None:
         if event.what in ("publish", "mandatory"):
@@ -91,7 +106,12 @@ class Story:
             if self.report:
                 self.refused.update(before)
             self.again, self.got, self.done = self.books.begin(), [], set()
+            self.to_send = set()
             assert self.again == ([] if self.report else before)
+        elif event.what == "send refused":
+            self.books.send_refused(event.tag)
+            self.to_send.remove(event.tag)
+            self.got.append(event.tag)
         elif event.what == "return":
             self.came_back.add(event.tag)
             self.books.came_back(self.looks[event.tag])
@@ -100,11 +120,17 @@ class Story:
 
     def settle(self, tag: int, multiple: bool, ack: bool) -> None:
         self.books.settle(tag, multiple, ack)
-        for each in self.got[:tag] if multiple else self.got[tag - 1 : tag]:
-            if each in self.done:
+        for its in range(1 if multiple else tag, tag + 1):
+            if its in self.done or its > len(self.got):
                 continue
-            self.done.add(each)
-            if each not in self.came_back:
+            self.done.add(its)
+            each = self.got[its - 1]
+            if each in self.came_back:
+                continue
+            if not ack and self.is_kept(each):
+                self.kept[each] = self.kept.get(each, 0) + 1
+                self.to_send.add(each)
+            else:
                 (self.acked if ack else self.refused).add(each)
 
     def check(self) -> None:
@@ -117,6 +143,7 @@ class Story:
         assert set(books.nacked) == self.refused
         assert set(books.returned) == self.came_back
         assert books.next_tag == self.published + 1
+        assert set(books.kept) == self.to_send
         for callback, settled in books.reports:
             for tag, msg in settled:
                 callback(tag, msg)
@@ -126,12 +153,12 @@ class Story:
         assert len(self.settled) == len(self.acked) + len(self.refused)  # each is told once
 
 
-def stories(length: int, report: bool) -> int:
+def stories(length: int, report: bool, keeps: int = 0) -> int:
     """Tell every story of so many events; how many there are."""
     told, todo = 0, [[Event("publish")], [Event("mandatory")]]
     while todo:
         events = todo.pop()
-        story = Story(report)
+        story = Story(report, keeps)
         for event in events:
             story.tell(event)
         story.check()
@@ -141,9 +168,20 @@ def stories(length: int, report: bool) -> int:
     return told
 
 
+@pytest.fixture(params=[CarriedBooks.REMEMBERED, 0], ids=["remembered", "forgotten"])
+def _remembered(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was refused and sent again is remembered for long, or for as short a time as can be."""
+    monkeypatch.setattr(CarriedBooks, "REMEMBERED", request.param)
+
+
 @pytest.mark.parametrize("report", [False, True])
 def test_every_order_of_events_with_a_loss_at_every_place(report: bool) -> None:
     assert stories(5, report) > 10000
+
+
+@pytest.mark.usefixtures("_remembered")
+def test_the_same_where_what_is_refused_is_sent_again() -> None:
+    assert stories(5, False, keeps=1) > 10000
 
 
 @pytest.mark.soak
@@ -153,12 +191,79 @@ def test_every_order_of_more_events(report: bool) -> None:
     assert stories(6, report) > 100000
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("_remembered")
+def test_every_order_of_more_events_where_what_is_refused_is_sent_again() -> None:
+    assert stories(6, False, keeps=1) > 100000
+
+
 @given(st.data())
 def test_long_stories(data: st.DataObject) -> None:
     story = Story(data.draw(st.booleans()))
     for _ in range(data.draw(st.integers(1, 40))):
         story.tell(data.draw(st.sampled_from(list(story.possible()))))
         story.check()
+
+
+@pytest.mark.parametrize("remembered", [CarriedBooks.REMEMBERED, 3, 0])
+@given(st.data())
+def test_long_stories_where_what_is_refused_is_sent_again(remembered: int, data: st.DataObject) -> None:
+    before, CarriedBooks.REMEMBERED = CarriedBooks.REMEMBERED, remembered
+    try:
+        story = Story(keeps=data.draw(st.integers(1, 3)))
+        for _ in range(data.draw(st.integers(1, 60))):
+            story.tell(data.draw(st.sampled_from(list(story.possible()))))
+            story.check()
+    finally:
+        CarriedBooks.REMEMBERED = before
+
+
+@pytest.mark.parametrize("remembered", [CarriedBooks.REMEMBERED, 3, 0])
+def test_stories_of_few_losses(remembered: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that much is sent again in one session, and something else is outstanding all the while."""
+    monkeypatch.setattr(CarriedBooks, "REMEMBERED", remembered)
+    for seed in range(100):
+        pick, story = random.Random(seed), Story(keeps=2)
+        for _ in range(60):
+            lost = pick.random() < 0.05
+            story.tell(pick.choice([event for event in story.possible() if (event.what == "lose") == lost]))
+            story.check()
+
+
+def test_one_that_is_refused_all_the_time_takes_no_memory() -> None:
+    """What was sent again is forgotten once it is settled."""
+    books = CarriedBooks()
+    books.keeper = Story(keeps=1)
+    books.keeper.keeps = 10**9
+    books.count("one", b"one")
+    tracemalloc.start()
+    try:
+        for number in range(1, 20001):
+            books.settle(number, False, False)
+            books.send_refused(1)
+            if number == 5000:
+                before = tracemalloc.get_traced_memory()[0]
+        assert tracemalloc.get_traced_memory()[0] < before + 50000
+    finally:
+        tracemalloc.stop()
+    books.settle(20001, False, True)
+    assert not books.unconfirmed
+
+
+def test_what_could_not_be_sent_with_something_refused_behind_it() -> None:
+    """It is counted already: it cannot be taken back."""
+    books = CarriedBooks()
+    books.keeper = Story(keeps=1)
+    books.count("one", b"one")
+    books.settle(1, False, False)
+    books.count("two", b"two")
+    books.send_refused(1)
+    assert not books.take_back(2)
+    books.count("three", b"three")
+    assert books.take_back(3)
+    books.settle(3, True, True)
+    assert not books.unconfirmed
 
 
 def test_messages_that_look_alike_are_all_sent_again() -> None:
@@ -279,6 +384,12 @@ def test_what_is_no_tag_is_no_dead_one() -> None:
     assert not session.dead("1")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="delivery_tag"):
         session.ack(1, "1", False)  # type: ignore[arg-type]
+
+
+def test_books_of_a_channel() -> None:
+    session = later(0)
+    session.ports[1].begin_to_count(session)
+    assert type(session.ports[1].books) is CarriedBooks
 
 
 def test_the_first_session_translates_nothing() -> None:

@@ -69,6 +69,6 @@ class _Eye:
 def look_after(driver: Driver, reviver: Reviver) -> None:
     """Have a connection brought back though nobody uses it."""
     try:
-        heartbeat.look_after(driver, _EVERY, _Eye(reviver).look)
+        heartbeat.repeat(driver, _EVERY, _Eye(reviver).look, outlasts=True)
     except RuntimeError as exc:  # there are too many threads; or Python 3.12 is about to exit
         LOGGER.warning("%s: it does not come back until it is used, for there is no thread: %s", driver.where, exc)

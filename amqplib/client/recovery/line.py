@@ -31,6 +31,7 @@ from ..method_names import api_name
 from ..sending import Sending
 from ..stats import Stats
 from ..threads import threading
+from .refused import go_on
 
 if TYPE_CHECKING:
     from .policy import Recovery
@@ -124,6 +125,7 @@ class RecoveringLine(Line):
         sending = Sending(driver, port)
         sending.succeed(before)
         self.sending = sending  # last: see Line.emit
+        go_on(port.books, driver)
 
     def _equip(self) -> None:
         # none of these holds the line, which is to go with its last reference

@@ -28,6 +28,8 @@ class Recovery:
     attempts: how many to make before giving up, for each loss; None for no limit.
     locked: seconds for which an exclusive queue or consumer is tried again that the broker still holds for the lost
         connection (405, 403).
+    nacked: seconds for which a publish in confirm mode is sent again that the broker refuses (basic.nack), as a quorum
+        queue without a leader does; then it counts as refused. 0: at once. Not with unconfirmed='report'.
     unconfirmed: what becomes of publishes in confirm mode that were not confirmed: 'resend' sends them again, in their
         order; 'report' counts them as refused (UnconfirmedError.nacked, on_nack).
     publishes: what a publish does while the connection is away: 'wait' until it is back, 'raise' ConnectionLostError.
@@ -58,6 +60,7 @@ class Recovery:
         "idle",
         "locked",
         "message_ids",
+        "nacked",
         "on_failed",
         "on_given_up",
         "on_lost",
@@ -83,6 +86,7 @@ class Recovery:
         time: Optional[float] = None,
         attempts: Optional[int] = None,
         locked: float = 30.0,
+        nacked: float = 10.0,
         unconfirmed: str = "resend",
         publishes: str = "wait",
         stale_acks: str = "ignore",
@@ -99,7 +103,8 @@ class Recovery:
         self.hosts: Tuple[str, ...] = (hosts,) if isinstance(hosts, str) else tuple(hosts)
         if not all(isinstance(host, str) for host in self.hosts):
             raise ValueError("hosts: names, or names with ports, as str")
-        for name, seconds in (("delay", delay), ("delay_max", delay_max), ("time", time), ("locked", locked)):
+        times = {"delay": delay, "delay_max": delay_max, "time": time, "locked": locked, "nacked": nacked}
+        for name, seconds in times.items():
             try:
                 Deadline(seconds)
             except ValueError as exc:
@@ -131,6 +136,7 @@ class Recovery:
         self.time = time
         self.attempts = attempts
         self.locked = locked
+        self.nacked = nacked
         self.unconfirmed = unconfirmed
         self.publishes = publishes
         self.stale_acks = stale_acks

@@ -19,6 +19,7 @@ import math
 import random
 import time
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 from ...protocol.carried import CarriedSession, LaterSession
@@ -50,6 +51,7 @@ from ..threads import threading
 from .idle import look_after
 from .line import RecoveringLine
 from .policy import Recovery
+from .refused import new_books
 from .replay import Replay
 
 if TYPE_CHECKING:
@@ -127,8 +129,8 @@ class Reviver:
         self._untold: List[RecoveryError] = []
 
     def _make_session(self, receiver: Receiver, sender: Sender) -> Session:
-        base = self._base
-        return CarriedSession(receiver, sender) if base is None else LaterSession(receiver, sender, base)
+        base, books = self._base, partial(new_books, self)
+        return CarriedSession(receiver, sender, books) if base is None else LaterSession(receiver, sender, base, books)
 
     # --- the first connection
 
@@ -183,6 +185,11 @@ class Reviver:
             if ref is not None and ref() in (line, None):
                 del self._lines[line.port.number]
                 self.topology.over(line.port.number)
+
+    def line_of(self, number: int) -> Optional[RecoveringLine]:
+        """With the lock held: that of a channel, if it is there."""
+        ref = self._lines.get(number)
+        return ref() if ref is not None else None
 
     def lines(self) -> List[RecoveringLine]:
         """With the lock held: those that there are."""
@@ -267,8 +274,7 @@ class Reviver:
                 self._give_up(driver, exc)
 
     def _line(self) -> Optional[RecoveringLine]:
-        ref = self._lines.get(0)
-        return ref() if ref is not None else None
+        return self.line_of(0)
 
     def stop(self) -> None:
         """The program closes the connection: it does not come back from now on."""
