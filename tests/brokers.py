@@ -159,10 +159,25 @@ class Nodes:
         plugins: Sequence[str] = (),
     ) -> Node:
         """A new node of the RabbitMQ in `install`, with these lines in its rabbitmq.conf; it answers."""
+        node = self._run(install, conf, tls, plugins)
+        node.wait_ready()
+        return node
+
+    def cluster(self, install: Optional[Path] = None, size: int = 3, conf: str = "") -> List[Node]:
+        """Nodes that belong together; all answer."""
+        first = self.start(install, conf)  # alone: nodes that form a cluster together race, and take longer
+        conf += "cluster_formation.peer_discovery_backend = classic_config\n"
+        conf += "cluster_formation.classic_config.nodes.1 = %s\n" % first.name
+        nodes = [first, *(self._run(install, conf) for _ in range(size - 1))]
+        for node in nodes:
+            node.wait_ready()
+        first.ctl("await_online_nodes", str(size), "--timeout", "60")
+        return nodes
+
+    def _run(self, install: Optional[Path], conf: str, tls: bool = False, plugins: Sequence[str] = ()) -> Node:
         node = Node(self, install or any_install(), conf, tls, plugins)
         self.nodes.append(node)
         node.run()
-        node.wait_ready()
         return node
 
     def certificates(self, openssl: str) -> Path:

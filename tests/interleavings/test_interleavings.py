@@ -8,10 +8,7 @@ A program whose order fails says which: play it again with
 from __future__ import annotations
 
 import ast
-import inspect
 import logging
-import sys
-import textwrap
 from typing import Any, Callable, ClassVar, Dict, Iterator, List, Tuple, Type
 
 import pytest
@@ -40,6 +37,7 @@ from amqplib.protocol.gates import Batch
 from amqplib.protocol.port import Port
 from amqplib.protocol.session import Session
 
+from .breaking import break_function
 from .scheduler import Fault, explore, replay
 from .world import Program, programs, wants_lock
 
@@ -1492,19 +1490,6 @@ def test_what_wants_the_lock_is_called_with_it(program: Type[Program], monkeypat
 # --- faults that are put into the driver are found
 
 
-def _break(monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any], *changes: Tuple[str, str]) -> None:
-    """Have a method of the driver's, or a function, say something else."""
-    source = textwrap.dedent(inspect.getsource(function))
-    for old, new in changes:
-        assert source.count(old) == 1, "%r is not there once" % old
-        source = source.replace(old, new)
-    module = sys.modules[function.__module__]
-    names: Dict[str, Any] = {}
-    exec("from __future__ import annotations\n" + source, module.__dict__, names)  # as if it stood there
-    owner = getattr(module, function.__qualname__.split(".")[0]) if "." in function.__qualname__ else module
-    monkeypatch.setattr(owner, function.__name__, names[function.__name__])
-
-
 #: Where, what stands there, what in its place, the program that finds it, and what it says.
 BROKEN: Dict[str, Tuple[Callable[..., Any], str, str, Type[Program], str]] = {
     "a reader that leaves tells nobody": (
@@ -1600,7 +1585,7 @@ BROKEN: Dict[str, Tuple[Callable[..., Any], str, str, Type[Program], str]] = {
 def test_a_fault_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     function, old, new, program, says = BROKEN[name]
     monkeypatch.setattr(driver_module, "LOOK_AGAIN", program.look_again)
-    _break(monkeypatch, function, (old, new))
+    break_function(monkeypatch, function, (old, new))
     with pytest.raises(Fault, match=says) as caught:
         explore(program.play, program.preemptions, program.free)
     # what is printed is played again

@@ -64,6 +64,9 @@ class Wire:
     def gettimeout(self) -> None:
         return None
 
+    def settimeout(self, seconds: None) -> None:
+        """As it was on the connection before."""
+
     def _readable(self) -> bool:
         return bool(self.incoming) or self.lost or self.shuts
 
