@@ -7,13 +7,14 @@ there is room, and nothing waits.
 
 from __future__ import annotations
 
+import math
 import random
 import weakref
 from typing import TYPE_CHECKING, Dict, Optional
 
 from ...protocol.carried import CarriedBooks, cut_to
 from ...protocol.confirms import Confirms
-from ...protocol.endings import Over
+from ...protocol.endings import LOST, Ending, Over
 from ...protocol.gates import BLOCKED, SHUT
 from .. import heartbeat
 
@@ -27,6 +28,11 @@ __all__ = ["Refused", "go_on", "new_books"]
 #: Seconds between two looks at what is due.
 _EVERY = 0.1
 
+#: RabbitMQ 3.10 goes on refusing the publishes of a channel whose first one has met a quorum queue without a leader,
+#: also when there is one. So half of the time for it is left to another connection, but not again within these seconds:
+#: what refuses may as well be a queue that is full.
+_RENEWED = 60.0
+
 
 class Refused:
     """What the broker has refused on one channel. All but `_send` is called with the lock held."""
@@ -38,6 +44,8 @@ class Refused:
         # when each was refused for the first time, and when it is due
         self._since: Dict[int, float] = {}
         self._due: Dict[int, float] = {}
+        # when another connection was made for it
+        self._renewed = -math.inf
         # on which the thread of heartbeats is at it
         self._driver: Optional[weakref.ref[Driver]] = None
 
@@ -92,6 +100,9 @@ class Refused:
                 more = self._send_due(driver)
                 if not more:
                     self._driver = None
+            reviver = self._reviver()
+            if driver.session.ending is not None and reviver is not None:
+                reviver.begin()
             return more
         except BaseException as exc:
             try:
@@ -100,10 +111,27 @@ class Refused:
                 pass  # whoever waits or sends next is told
             return True
 
+    def _renews(self, driver: Driver) -> bool:
+        """End the connection, to have another one, if that is what it takes."""
+        said, now = driver.session.server_properties, driver.clock()
+        if said.get("product") != "RabbitMQ" or not str(said.get("version")).startswith("3."):
+            return False
+        away = now - min(self._since.values(), default=now)
+        if away < self._recovery.nacked / 2 or now - self._renewed < _RENEWED:
+            return False
+        self._renewed = now
+        text = (
+            "given up: the broker has refused publishes (basic.nack) for %.3g s, and may do so on this channel for ever"
+        )
+        driver.fail(Ending(LOST, 0, text % away))
+        return True
+
     def _send_due(self, driver: Driver) -> bool:
         line = self._line()
         books = line.port.books if line is not None else None
         if line is None or line.driver is not driver or line.port.gate is SHUT or not isinstance(books, CarriedBooks):
+            return False
+        if self._renews(driver):
             return False
         port, output = line.port, driver.output
         if output.rest is not None or output.holding:
