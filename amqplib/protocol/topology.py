@@ -96,6 +96,8 @@ class Topology:
 
     def known_as(self, queue: str) -> str:
         """What the program calls it."""
+        if not self._names:
+            return queue  # most often
         return next((name for name, current in self._names.items() if current == queue), queue)
 
     def renamed(self, queue: str, current: str) -> None:
@@ -126,8 +128,8 @@ class Topology:
         """A method has been sent on a channel, as the program gave it, and answered, unless nothing answers it."""
         note = _NOTES.get(method.name)
         if note is not None:
-            fields = {name: value for (name, _), value in zip(method.fields, args)}
-            if "queue" in fields and method.name != "queue.declare":
+            fields = dict(zip(_names_of(method), args))
+            if method.name != "queue.declare" and "queue" in fields:
                 fields["queue"] = self.known_as(fields["queue"] or self.channel(number).queue)
             note(self, number, fields, reply)
 
@@ -272,6 +274,17 @@ _QUEUES = {
     for position, (name, _) in enumerate(method.fields)
     if name == "queue"
 }
+
+
+#: Names of a method's fields, of the dialect that was spoken last.
+_FIELDS: Dict[str, Tuple[Method, Tuple[str, ...]]] = {}
+
+
+def _names_of(method: Method) -> Tuple[str, ...]:
+    known = _FIELDS.get(method.name)
+    if known is None or known[0] is not method:
+        known = _FIELDS[method.name] = method, tuple(name for name, _ in method.fields)
+    return known[1]
 
 
 def _as_key(fields: Fields) -> str:

@@ -199,6 +199,8 @@ class RecoveringLine(Line):
 
     def check(self) -> None:
         """Raise why it is over, if it is, and for good."""
+        if self.port.ending is None and self.driver.session.control.ending is None:
+            return  # most often
         if not self.is_lost():
             super().check()
 
@@ -255,8 +257,19 @@ class RecoveringLine(Line):
     def emit(self, frame: bytes, sending: Optional[Sending] = None, one: bool = False) -> None:
         """Send, or gather, the frame of an acknowledgement, which no other session than its own is to get."""
         sending = sending or self.sending
-        if not frame or self._sent(lambda: sending.ack(frame) if one else sending.send(frame)):
+        if not frame:
             return
+        try:
+            if one:
+                sending.ack(frame)
+            else:
+                sending.send(frame)
+            return
+        except AMQPTimeoutError:
+            self.driver.tell()
+            raise
+        except Over:
+            pass
         if not self._lost_with(sending.driver):
             raise self.over()
         if self.reviver.recovery.stale_acks == "raise":
@@ -293,19 +306,21 @@ class RecoveringLine(Line):
                 text += "it has taken effect: do all of it again"
                 raise TransactionLostError(0, text, self.method(name).sig, self.where)
         topology = self.reviver.topology
+        method = self.method(name)
 
         def noted(reply: Tuple[Any, ...]) -> None:
             # as it arrives: whatever comes afterwards, a loss or an exception, it has happened
-            topology.happened(self.port.number, self.method(name), args, reply)
+            topology.happened(self.port.number, method, args, reply)
             if answered is not None:
                 answered(reply)
 
         while True:
-            method = self.method(name)
             self.check()
             if name == "basic.cancel" and self._cancelled(args, answered):
                 return (0, 0), (), None
-            sent = hide_made_of(args, self._frame_of(method, args))
+            number = self.port.number
+            frame = self.driver.session.sender.method(number, method, topology.on_wire(number, method, args))
+            sent = hide_made_of(args, frame)
             try:
                 item = self.ask(method, sent, answered=noted, event=event, until=deadline)
                 break
@@ -315,6 +330,7 @@ class RecoveringLine(Line):
                 self.void = False  # which is what is said now
             if cut and name not in _HARMLESS:
                 raise self._interrupted(name)
+            method = self.method(name)  # of another connection, which may speak another dialect
         if name == "tx.rollback":
             self.void = False
         return item
@@ -337,9 +353,6 @@ class RecoveringLine(Line):
             if answered is not None:
                 answered(())
             return True
-
-    def _frame_of(self, method: Method, args: Tuple[Any, ...]) -> bytes:
-        return self.driver.session.sender.method(self.port.number, method, self._on_wire(method, args))
 
     def get(self, *args: Any) -> Item:
         """The same for basic.get. A message that was on its way is in its queue again, unless no_ack was set."""

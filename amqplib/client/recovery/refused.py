@@ -29,9 +29,9 @@ __all__ = ["Refused", "go_on", "new_books"]
 _EVERY = 0.1
 
 #: RabbitMQ 3.10 goes on refusing the publishes of a channel whose first one has met a quorum queue without a leader,
-#: also when there is one. So half of the time for it is left to another connection, but not again within these seconds:
-#: what refuses may as well be a queue that is full.
-_RENEWED = 60.0
+#: also when there is one. So another connection is made: after so many seconds, and after twice as many each time that
+#: does not help, for what refuses may as well be a queue that is full. After a minute it is another matter.
+_RENEWS, _SLOWLY = 1.0, 60.0
 
 
 class Refused:
@@ -44,8 +44,8 @@ class Refused:
         # when each was refused for the first time, and when it is due
         self._since: Dict[int, float] = {}
         self._due: Dict[int, float] = {}
-        # when another connection was made for it
-        self._renewed = -math.inf
+        # when another connection was made for it; seconds after which the next is
+        self._renewed, self._renews_after = -math.inf, _RENEWS
         # on which the thread of heartbeats is at it
         self._driver: Optional[weakref.ref[Driver]] = None
 
@@ -116,10 +116,12 @@ class Refused:
         said, now = driver.session.server_properties, driver.clock()
         if said.get("product") != "RabbitMQ" or not str(said.get("version")).startswith("3."):
             return False
-        away = now - min(self._since.values(), default=now)
-        if away < self._recovery.nacked / 2 or now - self._renewed < _RENEWED:
+        if now - self._renewed > _SLOWLY:
+            self._renews_after = _RENEWS
+        away = now - max(self._renewed, min(self._since.values(), default=now))
+        if away < self._renews_after:
             return False
-        self._renewed = now
+        self._renewed, self._renews_after = now, min(2 * self._renews_after, _SLOWLY)
         text = (
             "given up: the broker has refused publishes (basic.nack) for %.3g s, and may do so on this channel for ever"
         )
