@@ -46,6 +46,8 @@ class Refused:
         self._due: Dict[int, float] = {}
         # when another connection was made for it; seconds after which the next is
         self._renewed, self._renews_after = -math.inf, _RENEWS
+        # when one was told to the program as refused
+        self._told = -math.inf
         # on which the thread of heartbeats is at it
         self._driver: Optional[weakref.ref[Driver]] = None
 
@@ -61,6 +63,7 @@ class Refused:
         away = now - self._since.setdefault(tag, now)
         if away >= self._recovery.nacked or not self._begin(line.driver):
             self._since.pop(tag)
+            self._told = now
             return False
         chance = random.random()  # nosec B311: for load, not for secrets
         self._due[tag] = now + self._recovery.pause(away, chance)
@@ -116,9 +119,11 @@ class Refused:
         said, now = driver.session.server_properties, driver.clock()
         if said.get("product") != "RabbitMQ" or not str(said.get("version")).startswith("3."):
             return False
-        if now - self._renewed > _SLOWLY:
+        since = min(self._since.values(), default=now)
+        helped = self._told < self._renewed < since  # all that had been refused before
+        if helped or now - self._renewed > _SLOWLY:
             self._renews_after = _RENEWS
-        away = now - max(self._renewed, min(self._since.values(), default=now))
+        away = now - max(self._renewed, since)
         if away < self._renews_after:
             return False
         self._renewed, self._renews_after = now, min(2 * self._renews_after, _SLOWLY)
