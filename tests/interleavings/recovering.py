@@ -102,7 +102,7 @@ class RecoveringWorld(World):
         broker = Broker(wire, scheduler)
         self.brokers.append(broker)
         self._program.is_made(broker, len(self.brokers))
-        receiver = Receiver(AMQP_0_9_1, Message._received, Message._to_time)
+        receiver = Receiver(AMQP_0_9_1, Message._amqplib_received, Message._amqplib_to_time)
         session = plan.make_session(receiver, Sender(AMQP_0_9_1))
         receiver.frame_max = session.sender.frame_max = FRAME_MAX
         plan.timeouts = self._timeouts

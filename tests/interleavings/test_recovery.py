@@ -14,7 +14,6 @@ import pytest
 from amqplib.client import driver as driver_module
 from amqplib.client.exceptions import ChannelClosedError, ConnectionLostError, UnconfirmedError
 from amqplib.client.recovery.line import RecoveringLine
-from amqplib.client.recovery.reviver import Reviver
 from amqplib.protocol.carried import CarriedBooks
 
 from .breaking import break_function
@@ -324,12 +323,6 @@ BROKEN: Dict[str, Tuple[Callable[..., Any], str, str, Type[RecoveringProgram]]] 
         "self.frames[entered[0]] = frames",
         "self.frames[entered[0]] = b''",
         PublishBesideBatch,
-    ),
-    "a close leaves the thread that brings it back alone": (
-        Reviver.stop,
-        "self._stopped = True",
-        "pass",
-        PublishBesideClose,
     ),
 }
 

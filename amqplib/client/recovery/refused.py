@@ -142,7 +142,7 @@ class Refused:
             return False
         port, output = line.port, driver.output
         if output.rest is not None or output.holding:
-            driver.settle_debts()
+            driver.pay_debts()
         now = driver.clock()
         for tag in [tag for tag in books.kept if self._due[tag] <= now]:
             if port.gate is BLOCKED:
