@@ -302,7 +302,7 @@ NAMES = [name for name, _ in STEPS]
 
 def check(data: bytes) -> Seen:
     """AssertionError when a promise is broken, or what a call raises that it may not; else what came of it."""
-    connecting._SPOKEN.clear()  # what one input has taught is not for the next
+    connecting.SPOKEN.clear()  # what one input has taught is not for the next
     return Program(Bytes(data)).run()
 
 
