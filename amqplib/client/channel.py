@@ -377,7 +377,7 @@ class Channel(ChannelMethods, Generic[MessageT]):
             body = encode_body(msg)
         if ticket is None:
             ticket = self.default_ticket
-        port = line.port
+        port = sending.port
         args = port.number, ticket, exchange, routing_key, mandatory, immediate
         properties = msg.properties
         try:

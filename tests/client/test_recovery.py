@@ -18,6 +18,8 @@ import amqplib.client_0_8 as amqp08
 import amqplib.client_0_9_1 as amqp
 from amqplib.broker import Broker
 from amqplib.client.driver import Driver
+from amqplib.client.recovery import line
+from amqplib.client.sending import Sending
 
 #: Bounds a hang.
 LONG = 30
@@ -36,6 +38,13 @@ def conn(broker: Broker) -> Iterator[amqp.Connection]:
 @pytest.fixture
 def ch(conn: amqp.Connection) -> amqp.Channel:
     return conn.channel()
+
+
+def eventually(condition: Callable[[], Any]) -> None:
+    end = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 class Threads:
@@ -305,6 +314,57 @@ def test_a_loop_that_was_left_without_an_answer_is_not_begun_again(broker: Broke
         ch.basic_qos(0, 1, False)
         assert conn.stats().recoveries == 1
         assert broker.queues() == {}
+
+
+@pytest.mark.parametrize(
+    "settle",
+    [
+        lambda ch, tag: ch.basic_ack(tag),
+        lambda ch, tag: ch.basic_ack(tag, True),
+        lambda ch, tag: ch.basic_reject(tag),
+        lambda ch, tag: ch.basic_nack(tag, True, False),
+    ],
+    ids=["ack", "ack-multiple", "reject", "nack-multiple"],
+)
+def test_what_is_handed_over_while_the_program_waits(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch, settle: Callable[[amqp.Channel, int], None]
+) -> None:
+    """A message that the new connection has brought is settled over that one, at whatever moment it is taken."""
+    moving, taken = threading.Event(), threading.Event()
+    held: List[amqp.Channel] = []
+
+    class Slow(Sending):
+        """Of the channel, it lets the program take its message, if it can, before it is in its place."""
+
+        def succeed(self, other: Sending) -> None:
+            super().succeed(other)
+            if self.port.number:
+                moving.set()
+                taken.wait(0.3)
+
+    def delivered(what: Any) -> None:
+        if what.name == "tag":  # what comes behind its answer is read with that of the next consumer
+            eventually(lambda: broker.queues()["q"].unacknowledged == 1)
+
+    def settled(msg: amqp.Message) -> None:
+        settle(held[0], msg.delivery_tag)
+        taken.set()
+
+    monkeypatch.setattr(line, "Sending", Slow)
+    with amqp.Connection(broker.address, recover=amqp.Recovery(after=delivered)) as conn, conn.channel() as ch:
+        held.append(ch)
+        for name, tag in (("q", "tag"), ("other", "last")):
+            ch.queue_declare(name, durable=True, auto_delete=False)
+            ch.basic_consume(name, tag, callback=settled)
+        broker.faults.close_connections()
+        with amqp.Connection(broker.address) as other, other.channel() as away:
+            away.basic_publish_confirm(amqp.Message("one"), routing_key="q")
+        with contextlib.suppress(amqp.AMQPTimeoutError):
+            ch.wait(timeout=0)  # which notices the loss
+        assert moving.wait(LONG)
+        ch.wait(timeout=LONG)
+        assert taken.is_set()
+        eventually(lambda: broker.queues()["q"].unacknowledged == 0)
 
 
 def test_acknowledgements_while_there_is_no_connection(broker: Broker, conn: amqp.Connection, ch: amqp.Channel) -> None:

@@ -100,7 +100,7 @@ class RecoveringLine(Line):
         self.is_open = False
         #: Was a transaction lost, and its program not told?
         self.void = False
-        self._equip()
+        self._equip(driver)
 
     # --- one network connection after the other
 
@@ -117,19 +117,25 @@ class RecoveringLine(Line):
             self.is_open = True
 
     def move(self, driver: Driver, port: Port) -> None:
-        """With the lock held: go on with another network connection."""
+        """With the lock held: go on with another network connection.
+
+        Other threads look at these without the lock, hence the order. What makes frames is before `sending`: see
+        Line.emit. That is before `port`, so that whoever takes a message from the port acknowledges it over the same
+        network connection. And that is before `driver`, so that check() finds the former one lost, and not the line.
+        """
         before = self.sending
-        self.driver, self.port = driver, port
-        self._equip()
+        self._equip(driver)
         self.calling = Calling(driver, port)
         sending = Sending(driver, port)
         sending.succeed(before)
-        self.sending = sending  # last: see Line.emit
+        self.sending = sending
+        self.port = port
+        self.driver = driver
         go_on(port.books, driver)
 
-    def _equip(self) -> None:
+    def _equip(self, driver: Driver) -> None:
         # none of these holds the line, which is to go with its last reference
-        session, recovery = self.driver.session, self.reviver.recovery
+        session, recovery = driver.session, self.reviver.recovery
         sender = session.sender
         publish = self.publish_frames = sender.publish
         if recovery.message_ids:
@@ -209,7 +215,7 @@ class RecoveringLine(Line):
     def frame(self, name: str, *args: Any) -> bytes:
         """The frame of a method, with the peer's names and tags; b"" where there is nothing to say to the peer."""
         if name in _SETTLING:
-            session = self.driver.session
+            session = self.sending.driver.session  # see move()
             if isinstance(session, LaterSession):
                 if session.dead(args[0]):
                     return _stale(self.reviver.recovery, args[0], self.where)
