@@ -18,7 +18,7 @@ ROOT = Path(amqplib.__file__).parent
 #: All that each package may use of the standard library.
 ALLOWED: Dict[str, Set[str]] = {
     "wire": {"__future__", "datetime", "decimal", "io", "struct", "typing"},
-    "protocol": {"__future__", "collections", "typing"},
+    "protocol": {"__future__", "bisect", "collections", "itertools", "typing"},
 }
 
 #: The packages of ours that each may use.
