@@ -105,7 +105,7 @@ def judge(broker: Broker, proxy: Proxy, case: Case) -> Optional[str]:
         if unexpected:
             return "received %r" % sorted(unexpected)
         if list(program.ch.callbacks) != ["tag"] or program.conn.stats().recoveries < 1:
-            return "it did not come back whole"
+            return "it did not come back whole: %r, %r" % (list(program.ch.callbacks), program.conn.stats())
     except Exception as exc:
         return "%s: %s" % (type(exc).__name__, exc)
     finally:
