@@ -6,6 +6,7 @@ what was declared is there. All offsets are in the long run (-m soak), some of t
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any, List, NamedTuple, Optional, Set, Tuple
 
@@ -28,6 +29,8 @@ SILENT = ("stall", "swallow")
 #: Published and not confirmed when the connection is lost.
 UNCONFIRMED = ("one", "two", "three" * 20)
 
+_NUMBERS = itertools.count()
+
 
 class Case(NamedTuple):
     way: str
@@ -47,17 +50,18 @@ class Program:
         )
         self.found: List[Any] = []
         self.ch, self.other = self.conn.channel(), self.conn.channel()
-        self.ch.exchange_declare("%d" % door.port, "fanout", auto_delete=False)
-        self.ch.queue_declare("%d" % door.port, auto_delete=False)
-        self.ch.queue_bind("", "%d" % door.port)
+        # names that none before had, as ports come again; and as long as those of each other
+        self.exchange = "%06d" % next(_NUMBERS)
+        self.ch.exchange_declare(self.exchange, "fanout", auto_delete=False)
+        self.ch.queue_declare(self.exchange, auto_delete=False)
+        self.ch.queue_bind("", self.exchange)
         self.ch.basic_qos(prefetch_count=10)
         self.ch.basic_consume("", "tag", callback=self.got)
         # what is in this one goes with each connection
         self.other.queue_bind(self.other.queue_declare(exclusive=True)[0], "amq.topic", "x.#")
         self.other.confirm_select()
         for body in UNCONFIRMED:
-            self.other.basic_publish(amqp.Message(body), "%d" % door.port)
-        self.exchange = "%d" % door.port
+            self.other.basic_publish(amqp.Message(body), self.exchange)
 
     def got(self, msg: Any) -> None:
         self.found.append(msg.body)
