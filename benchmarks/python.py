@@ -1,8 +1,9 @@
-"""The Python part of amqplib, without the system's: sh benchmarks/run python [--beside DIR].
+"""The Python part of amqplib, without the system's: sh benchmarks/run python [--beside DIR | --recover].
 
 What an operation costs in CPU time when sending and receiving are done in memory (benchmarks/clients/python_part.py):
-beside another checkout, which the same program measures by turns with this one; or beside a loop of plain Python, which
-tells how fast the machine is just now, so that the ratio can be compared with one of another day (run check).
+beside another checkout, which the same program measures by turns with this one; with a connection that comes back
+(recover=True), beside one that does not; or beside a loop of plain Python, which tells how fast the machine is just
+now, so that the ratio can be compared with one of another day (run check).
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ Counts = Dict[str, float]
 
 
 class Process(Program):
-    """benchmarks.clients.python_part with the amqplib of a checkout."""
+    """benchmarks.clients.python_part with the amqplib of a checkout, and perhaps a connection that comes back."""
 
-    def __init__(self, checkout: Path) -> None:
-        command = [sys.executable, "-m", "benchmarks.clients.python_part", str(checkout)]
+    def __init__(self, checkout: Path, recover: bool = False) -> None:
+        command = [sys.executable, "-m", "benchmarks.clients.python_part", str(checkout), *["recover"] * recover]
         super().__init__(str(checkout), command, {"PYTHONHASHSEED": "0"})
 
     def measure(self, part: Part) -> float:
@@ -78,13 +79,13 @@ def sum_up(slices: Sequence[Tuple[float, float]]) -> Figure:
     return Figure(min(ours), min(other), median(mine / its for mine, its in slices))
 
 
-def measure(parts: Sequence[Part], rounds: int, beside: Optional[Path] = None) -> Figures:
-    """This checkout and another by turns; or this one and the loop, in the same process."""
+def measure(parts: Sequence[Part], rounds: int, beside: Optional[Path] = None, recover: bool = False) -> Figures:
+    """This checkout, perhaps with `recover`, and another by turns; or this one and the loop, in the same process."""
     figures: Figures = {part.name: [] for part in parts}
     progress = Progress(rounds * len(parts))
     for number in range(rounds):
         with ExitStack() as stack:
-            ours = stack.enter_context(Process(ROOT))
+            ours = stack.enter_context(Process(ROOT, recover))
             other = stack.enter_context(Process(beside)) if beside else ours
             for process in {ours, other}:
                 process.start()
@@ -138,15 +139,17 @@ def text(figures: Figures, beside: bool) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks/run python", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--beside", type=Path, metavar="DIR", help="a checkout to be measured by turns with this one")
+    opposite = parser.add_mutually_exclusive_group()
+    opposite.add_argument("--beside", type=Path, metavar="DIR", help="a checkout to be measured by turns with this one")
+    opposite.add_argument("--recover", action="store_true", help="with recover=True, by turns with what is without")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="new processes, of which the median counts (7)")
     parser.add_argument("--rows", nargs="+", choices=list(BY_NAME), default=list(BY_NAME), metavar="ROW",
                         help="some of: " + " ".join(BY_NAME))  # fmt: skip
     options = parser.parse_args(arguments)
-    beside: Optional[Path] = options.beside and options.beside.resolve()
+    beside: Optional[Path] = ROOT if options.recover else options.beside and options.beside.resolve()
     parts = [part for part in PARTS if part.name in options.rows]
     try:
-        figures = measure(parts, options.rounds, beside)
+        figures = measure(parts, options.rounds, beside, options.recover)
     except DriverError as exc:
         print("failed: %s" % exc)
         return 1

@@ -1,12 +1,13 @@
 """The Python part of amqplib: what an operation costs without the system's sending and receiving.
 
-    python -m benchmarks.clients.python_part DIR
+    python -m benchmarks.clients.python_part DIR [recover]
 
 measures the amqplib of the checkout DIR, whichever one this file belongs to. It connects to the broker in memory, for
 real, and notes what that sends; then the socket under the connection is replaced (see in_memory), and what was noted
 comes once more, as often as wanted. It reads the name of a row a line from its input, and answers each with a line:
 seconds of CPU time for each operation. Garbage collection is off while the clock runs. With "count" before the name the
-answer is what Python does for each operation: instructions, and calls of functions that are written in C.
+answer is what Python does for each operation: instructions, and calls of functions that are written in C. With recover
+the connection is one that comes back.
 
 Only public names of amqplib are used, so that the same program measures an older and a newer one.
 """
@@ -82,7 +83,7 @@ class PartError(Exception):
 class Client:
     """A connection that has left the system, and what was noted before."""
 
-    def __init__(self) -> None:
+    def __init__(self, recover: bool = False) -> None:
         with in_memory.connecting():  # in case a module keeps the class
             from amqplib.broker import Broker
             from amqplib.client_0_9_1 import Connection, Message
@@ -102,7 +103,8 @@ class Client:
         self._bodies = [(b"%d " % number).ljust(SIZE, b".") for number in range(_BATCH)]
         with Broker() as broker:
             with in_memory.connecting(), _noting(Receiver) as made:
-                self._connection = Connection(broker.address, heartbeat=0)
+                options: Dict[str, Any] = {"recover": True} if recover else {}  # which an older amqplib does not know
+                self._connection = Connection(broker.address, heartbeat=0, **options)
             transport = self._connection.transport
             assert transport
             self._sock: Any = transport.sock
@@ -446,7 +448,7 @@ def main() -> None:
 
     if Path(str(amqplib.__file__)).resolve().parents[1] != checkout:
         raise PartError("this is not the amqplib of %s: %s" % (checkout, amqplib.__file__))
-    client = Client()
+    client = Client(sys.argv[2:] == ["recover"])
     client.check()
     print(json.dumps({"python": platform.python_version()}), flush=True)
     for line in sys.stdin:

@@ -185,3 +185,12 @@ def test_what_is_counted_is_the_same_each_time() -> None:
         assert counts == pytest.approx(second[name], rel=0.002)
         assert counts["C calls"] > 1
         assert counts["instructions"] > 20
+
+
+def test_connections_that_come_back(capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside others; a call notes what it declares, which shows on any machine."""
+    ours, others = (python.Process(ROOT, recover) for recover in (True, False))
+    with ours, others:
+        assert ours.count(BY_NAME["call"])["instructions"] > others.count(BY_NAME["call"])["instructions"]
+    assert python.main(["--recover", "--rounds", "1", "--rows", "publish"]) == 0
+    assert "theirs" in capsys.readouterr().out
