@@ -8,8 +8,8 @@ be made there (tests/mutants/mistakes.py) are drawn by --seed. For each, tests r
 ones first; then others that run the same function, or the same file. A mistake is noticed when a test fails, or when
 they take more than twice their time. Those that nobody notices are printed, as diffs.
 
-Which tests run which line is measured first, in some ten minutes, and kept in ~/.cache/amqplib-tests until a file of
-the library changes. A test that has been written or changed since runs always.
+Which tests run which line is measured first (in 24 minutes beside other work), and kept in ~/.cache/amqplib-tests until
+a file of the library changes. A test that has been written or changed since runs always.
 
 The checkout is not touched: everything runs in a copy below the directory for temporary files. What is named in
 tests/mutants/same.txt changes nothing, for a reason that stands there; it is not made.
@@ -211,7 +211,7 @@ def main() -> int:
         copy = Copy(CHECKOUT, scratch)
         where = cache / ("mutants-%s.json" % library_digest())
         if not where.exists():
-            print("first, which tests run which line: some ten minutes")
+            print("first, which tests run which line: half an hour, if the machine has other work")
             copy.measure(where)
         choice = Choice(Measured.read(where))
         return go(copy, choice, drawn, options.time)
