@@ -90,6 +90,7 @@ class Driver:
         "reader",
         "receiving",
         "session",
+        "stirs",
         "tested",
         "timeouts",
         "transport",
@@ -122,6 +123,8 @@ class Driver:
         self.receiving = False
         #: Threads that sleep until there are news.
         self.followers = 0
+        #: How often something has changed that the peer has no part in.
+        self.stirs = 0
         self.output = Output(transport, session.owed)
         #: The channels that are inside batch().
         self.batches: List[Flushable] = []
@@ -191,6 +194,7 @@ class Driver:
             try:
                 # Whether it is here, and who reads, is one look: what another thread reads in between would be missed.
                 with self.lock:
+                    stirs = self.stirs
                     found = take()
                     if found is not None:
                         break
@@ -201,16 +205,18 @@ class Driver:
                     follows = self.reader is not None and self.reader != me
                     if (looked or follows) and until.expired():
                         raise self._nothing_came(deadline.seconds)
-                    if follows and not due:
-                        self._follow(until.within(LOOK_AGAIN))
-                        continue
                     if not due and self.reader is None:
                         leads = True
                         self.reader = me
                         if free:
                             self.transport.be_woken()
-                    # else this is a signal handler, which reads in place of what it interrupts
-                    nested = not due and not leads
+                    elif self.reader == me:
+                        nested = True  # a signal handler, which reads in place of what it interrupts
+                    if self.stirs != stirs:
+                        continue  # by a signal handler since the look, when there was nobody to wake
+                    if follows and not due:
+                        self._follow(until.within(LOOK_AGAIN))
+                        continue
                 if due:
                     self.tell()
                     continue
@@ -263,6 +269,7 @@ class Driver:
 
         Likewise when this is a signal handler of the thread that reads: the system's wait goes on after it.
         """
+        self.stirs += 1
         self.notify()
         if self.reader is not None and not self.receiving:
             self.transport.wake()

@@ -260,6 +260,47 @@ def test_at_every_moment_of_a_loop(loop: Any, files: Any) -> None:
         look.close()
 
 
+#: Where a thread is on its way into the system's wait for something to come.
+WAITING = ("client/line.py", "client/driver.py", "client/net/transport.py", "client/net/waker.py")
+
+
+@each_loop
+def test_at_every_moment_before_a_loop_rests(place: Place, loop: Any) -> None:
+    """Nothing comes that would wake it: it is served then, or does not sit down to wait."""
+    for moment in moments(*WAITING, functions={"wait_for_method"}):
+        assert place.ch.connection
+        ch, threads, over = place.ch.connection.channel(), Threads(), threading.Event()
+        at: List[bool] = []
+        rested: List[bool] = []
+
+        def stop(ch: amqp.Channel = ch, at: List[bool] = at) -> None:
+            at.append(True)
+            ch.stop_consuming()
+
+        def end(over: threading.Event = over, at: List[bool] = at, rested: List[bool] = rested) -> None:
+            if over.wait(0.1):  # the usual case, and a rest is not waited for
+                return
+            await_rest()
+            if not at:
+                rested.append(True)
+                place.fill(1)
+
+        def work(msg: amqp.Message, ch: amqp.Channel = ch) -> None:
+            msg.ack()
+            ch.stop_consuming()
+
+        threads.start(end)
+        with moment(stop):
+            loop(ch, work)
+        over.set()
+        threads.results()
+        assert ch.is_open
+        ch.close()
+        if rested:
+            return
+    pytest.fail("it never rests")
+
+
 @each_loop
 def test_in_the_middle_of_sending_beside_a_loop(place: Place, loop: Any) -> None:
     """Where the main thread sends and another one has the loop, that one is woken."""
