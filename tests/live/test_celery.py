@@ -18,6 +18,7 @@ from tests.brokers import Node  # noqa: E402
 from tests.live.helpers import PATIENCE, ROOT  # noqa: E402
 
 pytestmark = [
+    pytest.mark.thorough(box=True),
     pytest.mark.only(client="client_0_9_1", reason="Celery has a client of its own"),
     pytest.mark.timeout(240),
     pytest.mark.filterwarnings("default"),  # Celery's and its libraries' own

@@ -158,6 +158,7 @@ def test_an_event_loop(conn: Any, queue: Any, hub: Any) -> None:
     assert not hub.readers
 
 
+@pytest.mark.thorough(box=True)
 def test_a_lost_connection(mortal: Node, hub: Any) -> None:
     """The loop ends with one of connection_errors; the next use connects anew, and declares what it needs."""
     with connection(mortal) as conn:

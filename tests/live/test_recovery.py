@@ -17,7 +17,7 @@ from tests.conftest import Broker
 from tests.faults.proxy import Fault, Proxy
 from tests.live.helpers import eventually, python
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.thorough(box=True)]
 
 #: Bounds a hang.
 LONG = 60

@@ -14,7 +14,7 @@ from amqplib.client.message import Message
 from tests.brokers import Node
 from tests.live.helpers import eventually, get, holds, publish
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.thorough(box=True)]
 
 
 @pytest.fixture
