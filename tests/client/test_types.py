@@ -221,6 +221,7 @@ def found_by_pyright(program: Path) -> Set[int]:
 CHECKERS: Dict[str, Callable[[Path], Set[int]]] = {"mypy": found_by_mypy, "pyright": found_by_pyright}
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(LIMIT + 60)
 @pytest.mark.parametrize("module", PROGRAMS)
 @pytest.mark.parametrize("checker", CHECKERS)
