@@ -26,7 +26,7 @@ tracemalloc: Any = pytest.importorskip("tracemalloc", reason="PyPy does not coun
 FLOOD, HELD = 1_500_000, 1_000_000
 
 #: Methods that come at most: were each kept, with its arguments, more than may be held would be.
-MANY = 10_000
+MANY = 12_000
 
 NEWER: Dict[str, Any] = {"dialect": AMQP_0_9_1}
 

@@ -230,3 +230,11 @@ def test_all_channels(session: Session) -> None:
     assert session.channels() == ports
     session.end(CONNECTION_PARTED, "parted")
     assert [port.gate for port in ports] == [SHUT, SHUT]
+
+
+def test_answers_to_a_peer_that_does_not_read_them_are_bounded(session: Session) -> None:
+    for _ in range(20_000):
+        session.offer(b"answer")
+    assert len(session.owed) == 10_000
+    session.owe(b"close")  # what it must get comes all the same
+    assert session.owed[-1] == b"close"
