@@ -30,7 +30,7 @@ from typing import Dict, List, Tuple
 
 import amqplib.client_0_9_1 as amqp
 from benchmarks.clients.messages import make_samples
-from benchmarks.environment import broker
+from benchmarks.environment import ROOT, broker
 from tests.brokers import Node
 
 QUEUE = "gathered-acks"
@@ -102,7 +102,7 @@ def come_again(node: Node, gathers: bool, seconds: float) -> int:
     """How many come again of the messages that a program has acknowledged, killed right after the last."""
     fill(node.host, 2 * KILLED_AFTER)
     command = [sys.executable, "-c", PROGRAM, node.host, str(gathers), str(seconds), str(KILLED_AFTER)]
-    subprocess.run(command, timeout=60, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    subprocess.run(command, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)})
     with amqp.Connection(node.host) as conn, conn.channel() as ch:
         while ch.queue_declare(QUEUE, passive=True).consumer_count:
             time.sleep(0.01)
