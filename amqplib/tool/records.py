@@ -5,7 +5,8 @@
 
 A body is UTF-8, whatever content_encoding says; one that is not stands under "body_base64". What JSON has no type for
 is an object with one name that begins with "$": {"$bytes": BASE64}, {"$decimal": "1.50"}, {"$timestamp": SECONDS},
-{"$float": "nan"}, {"$undecoded": BASE64}. What is printed can be read again, and is the same message then.
+{"$float": "nan"}, {"$undecoded": BASE64}; and {"$table": {...}} is a table that would look like one of these. What is
+printed can be read again, and is the same message then.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ def _base64(octets: bytes) -> str:
     return base64.b64encode(octets).decode("ascii")
 
 
+def _plain_fields(table: Dict[str, Any]) -> Dict[str, Any]:
+    return {name: _plain(each) for name, each in table.items()}
+
+
 def _plain(value: Any) -> Any:
     """A value of a property or of a header, as JSON has it."""
     if isinstance(value, UndecodedField):
@@ -46,7 +51,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, RawTimestamp):
         return {"$timestamp": int(value)}
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
+        table = _plain_fields(value)
+        return {"$table": table} if _marked(table) else table
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]
     if isinstance(value, float) and not math.isfinite(value):
@@ -62,6 +68,13 @@ def _timestamp(value: Any) -> Any:
         return RawTimestamp(seconds)
 
 
+def _fields(table: Any) -> Dict[str, Any]:
+    """The reverse of _plain_fields()."""
+    if not isinstance(table, dict):
+        raise ValueError("$table: %r is none" % (table,))
+    return {name: _value(each) for name, each in table.items()}
+
+
 def _octets(value: Any) -> bytes:
     return base64.b64decode(value, validate=True)
 
@@ -73,6 +86,13 @@ _TYPES: Dict[str, Callable[[Any], Any]] = {
     "$timestamp": _timestamp,
     "$float": float,
 }
+#: The names that an object may have instead of a field's.
+_MARKS = {*_TYPES, "$table"}
+
+
+def _marked(table: Dict[str, Any]) -> bool:
+    """Does it look like a value that JSON has no type for?"""
+    return len(table) == 1 and next(iter(table)) in _MARKS
 
 
 def _value(value: Any) -> Any:
@@ -81,14 +101,15 @@ def _value(value: Any) -> Any:
         return [_value(each) for each in value]
     if not isinstance(value, dict):
         return value
-    if len(value) == 1:
-        (name, inner), *_ = value.items()
-        if name in _TYPES:
-            try:
-                return _TYPES[name](inner)
-            except (TypeError, ValueError, InvalidOperation):
-                raise ValueError("%s: %r is none" % (name, inner)) from None
-    return {name: _value(each) for name, each in value.items()}
+    if not _marked(value):
+        return _fields(value)
+    ((name, inner),) = value.items()
+    if name == "$table":
+        return _fields(inner)
+    try:
+        return _TYPES[name](inner)
+    except (TypeError, ValueError, InvalidOperation):
+        raise ValueError("%s: %r is none" % (name, inner)) from None
 
 
 def _record_of(msg: amqp.Message) -> Dict[str, Any]:
@@ -105,7 +126,7 @@ def _record_of(msg: amqp.Message) -> Dict[str, Any]:
         record["properties"] = properties
     headers = msg.properties.get("application_headers")
     if headers:
-        record["headers"] = _plain(headers)
+        record["headers"] = _plain_fields(headers)
     for name in ("exchange", "routing_key", "redelivered", "message_count"):
         if name in msg.delivery_info:
             record[name] = msg.delivery_info[name]
@@ -141,11 +162,11 @@ def read(line: bytes) -> Record:
 
 def made(body: bytes, properties: Dict[str, Any], headers: Dict[str, Any]) -> amqp.Message:
     """A message of values as JSON has them. ValueError for a property that there is not."""
-    known: Dict[str, Any] = _value(properties)
+    known = _fields(properties)
     if type(known.get("timestamp")) is int:
         known["timestamp"] = _timestamp(known["timestamp"])
     if headers:
-        known["application_headers"] = _value(headers)
+        known["application_headers"] = _fields(headers)
     try:
         return amqp.Message(body, **known)
     except TypeError as exc:

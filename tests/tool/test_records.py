@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Dict
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import amqplib.client_0_9_1 as amqp
@@ -16,6 +16,9 @@ from amqplib.tool.records import made, read, written
 from amqplib.wire.tables import RawTimestamp, UndecodedField
 
 TIMES = st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1), timezones=st.just(timezone.utc))
+#: Names that look as if no header's name stood there.
+MARKS = ["$bytes", "$decimal", "$timestamp", "$float", "$undecoded", "$table"]
+NAMES = st.text(min_size=2, max_size=20) | st.sampled_from(MARKS)
 VALUES = st.recursive(
     st.one_of(
         st.none(),
@@ -29,12 +32,15 @@ VALUES = st.recursive(
         st.integers(2**60, 2**63).map(RawTimestamp),
         st.binary(min_size=1).map(UndecodedField),
     ),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=2), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=8,
 )
 
 
-@given(st.binary(), st.dictionaries(st.text(max_size=20), VALUES, max_size=4), st.text(max_size=20))
+@given(st.binary(), st.dictionaries(st.text(max_size=1) | NAMES, VALUES, max_size=4), st.text(max_size=20))
+@example(b"", {"$timestamp": False}, "")
+@example(b"", {"outer": {"$decimal": "1.50"}}, "")
+@example(b"", {"$table": {"$table": {"$table": {}}}}, "")
 def test_there_and_back(body: bytes, headers: Dict[str, Any], key: str) -> None:
     msg: Any = amqp.Message(body, content_type="text/plain", timestamp=datetime(2026, 1, 2, tzinfo=timezone.utc))
     if headers:
@@ -101,6 +107,8 @@ def test_times_may_be_numbers() -> None:
         (b'{"body_base64": 7}', r"\$bytes: 7 is none"),
         (b'{"headers": []}', "headers: an object"),
         (b'{"headers": {"a": {"$decimal": "x"}}}', r"\$decimal: 'x' is none"),
+        (b'{"headers": {"a": {"$table": 5}}}', r"\$table: 5 is none"),
+        (b'{"headers": {"a": {"$table": {"$float": {"$float": "x"}}}}}', r"\$float: 'x' is none"),
         (b'{"headers": {"a": [{"$timestamp": "x"}]}}', r"\$timestamp: 'x' is none"),
         (b'{"properties": {"colour": 1}}', "Message has no property 'colour'"),
         (b'{"routing_key": 7}', "routing_key: a string"),
