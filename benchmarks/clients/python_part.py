@@ -119,7 +119,8 @@ class Client:
         if len(self._receiver.receive(self._deliveries)) != _TOGETHER:
             raise PartError("a Receiver does not find %d deliveries in what came" % _TOGETHER)
         gc.collect()
-        gc.freeze()  # so that collecting the garbage before each slice takes no time
+        if hasattr(gc, "freeze"):  # PyPy has none
+            gc.freeze()  # so that collecting the garbage before each slice takes no time
 
     # --- before
 
