@@ -27,9 +27,7 @@ class Deadline:
         clock: Callable[[], float] = time.monotonic,
         blocked_before: float = 0.0,
     ) -> None:
-        if not (seconds is None or (isinstance(seconds, (int, float)) and seconds == seconds)):  # nan is not itself
-            raise ValueError("a timeout is a number of seconds or None, not %r" % (seconds,))
-        if seconds is not None and seconds < 0:
+        if seconds is not None and not (isinstance(seconds, (int, float)) and seconds >= 0):  # nan is not, either
             raise ValueError("a timeout is a number of seconds, 0 or more, or None, not %r" % (seconds,))
         #: What was asked for, for error messages.
         self.seconds = seconds
@@ -38,8 +36,8 @@ class Deadline:
         self.blocked_before = blocked_before
         self._clock = clock
         #: When that was, by the clock.
-        self.began = clock()
-        self._end = None if seconds is None or seconds > _FOR_EVER else self.began + seconds
+        self.began = began = clock()
+        self._end = None if seconds is None or seconds > _FOR_EVER else began + seconds
 
     def sooner(self, other: Deadline) -> Deadline:
         """The one of the two that comes first."""

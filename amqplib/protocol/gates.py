@@ -102,19 +102,20 @@ class Batch:
 
     def enter(self, frames: Data, msg: Any, key: Any) -> Optional[Entered]:
         """Gather a publish. A long body goes at once, and waits until what was gathered before it has gone."""
-        if type(frames) is not bytes and self.gathered:
-            return None
-        entered = _GATHERED
-        if self.books is not None:
-            counted = self.books.enter(frames, msg, key)
-            if counted is None:
-                return None
-            entered = counted[0], None
+        books = self.books
+        entered: Optional[Entered] = _GATHERED
         if type(frames) is bytes:
+            if books is not None:
+                entered = books.enter(frames, msg, key)
+                if entered is None:
+                    return None
+                entered = entered[0], None
             self.gathered.append(frames)
             self.size += len(frames)
             return entered
-        return entered[0], frames
+        if self.gathered:
+            return None
+        return (None, frames) if books is None else books.enter(frames, msg, key)
 
     def add(self, frame: bytes) -> None:
         """Gather the frame of a method, such as an acknowledgement."""

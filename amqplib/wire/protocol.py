@@ -95,8 +95,7 @@ class Receiver:
         self._header_max = header_max
         # contents that can be left out: a message that is not acknowledged is still the broker's
         self._dispensable = dialect["basic.deliver"], dialect["basic.get_ok"]
-        self._own_frame_max = 0
-        self._longest = header_max  # payloads up to this size are within any limit; 0 where there is none
+        self.frame_max = 0
         #: Deliveries that were left out: channel, arguments, why. The answer to a basic.get is an event all the same,
         #: with the Oversize as its content: somebody waits for it.
         self.left_out: List[Tuple[int, Tuple[Any, ...], content.Oversize]] = []
@@ -133,7 +132,9 @@ class Receiver:
     @frame_max.setter
     def frame_max(self, octets: int) -> None:
         self._own_frame_max = octets
+        # payloads up to this size are within any limit; 0 where there is none
         self._longest = min(filter(None, (octets, self._header_max)), default=0)
+        self._largest = min(self._body_max, self._longest or self._body_max)  # what the short way takes
 
     def receive(self, data: bytes) -> List[Event]:
         """Take what was read; return what is complete.
@@ -188,6 +189,13 @@ class Receiver:
                     raise PeerError(501, "not an AMQP frame: %s" % quote(buf[offset:]))
                 self._wanted = frames.OVERHEAD if size > offset else 1
                 return offset
+            # by the short way first, which takes nothing that is not whole and as it should be
+            reader = runs.get(buf[offset + 7 : offset + 11]) if buf[offset] == 1 else None
+            if reader is not None:
+                after = self._walk_run(reader, buf, offset, events)
+                if after > offset:
+                    offset = after
+                    continue
             frame_type, channel, length = unpack(buf, offset)
             if frame_type not in frames.TYPES:
                 raise PeerError(501, "not an AMQP frame: %s" % quote(buf[offset:]))
@@ -210,21 +218,13 @@ class Receiver:
                 return offset
             if buf[end] != frames.END:
                 raise PeerError(501, "the frame's end octet is %#04x: %s" % (buf[end], quote(buf[offset : end + 1])))
-            if frame_type == frames.METHOD:
-                reader = runs.get(buf[payload : payload + 4])
-                if reader is not None:
-                    after = self._walk_run(reader, buf, offset, events)
-                    if after > offset:
-                        offset = after
-                        continue
             self._frame(frame_type, channel, buf, payload, end, events)
             self.frames += 1
             offset = end + 1
 
     def _walk_run(self, reader: RunReader, buf: bytes, offset: int, events: List[Event]) -> int:
-        largest = min(self._body_max, self._longest) if self._longest else self._body_max
         before = len(events)
-        after = reader.walk(buf, offset, largest, self.channels, self._assemblies, events)
+        after = reader.walk(buf, offset, self._largest, self.channels, self._assemblies, events)
         count = len(events) - before
         self.contents += count
         self.frames += 3 * count - reader.empty

@@ -159,12 +159,14 @@ class _Poll:
         del self._masks[which if isinstance(which, int) else which.fileno()]
 
     def poll(self, timeout: Optional[float] = None) -> List[Tuple[int, int]]:
+        if _IN_MEMORY.keys().isdisjoint(self._masks):
+            found: List[Tuple[int, int]] = self._poll.poll(timeout)
+            return found
         ready = []
         for number, mask in self._masks.items():
             sock = _IN_MEMORY.get(number)
             if sock is None:
-                found: List[Tuple[int, int]] = self._poll.poll(timeout)
-                return found
+                continue  # by which other threads would wake this one: there are none
             if not sock._incoming:
                 mask &= ~select.POLLIN
             if mask:

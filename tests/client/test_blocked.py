@@ -246,7 +246,7 @@ def test_several_blocks_in_the_time_of_one_call(newer_peer: Peer, timeouts: List
 @pytest.mark.parametrize("value", ["5", float("nan"), []])
 def test_timeouts_that_are_none(name: str, value: Any) -> None:
     """Before anybody is connected to."""
-    with pytest.raises(ValueError, match=name + ": a timeout is a number of seconds or None"):
+    with pytest.raises(ValueError, match=name + ": a timeout is a number of seconds, 0 or more, or None"):
         amqp.Connection("127.0.0.1:1", **{name: value})
 
 

@@ -393,7 +393,7 @@ def test_the_last_address_that_was_tried_is_reported(black_hole: int, monkeypatc
 
 @pytest.mark.parametrize("timeout", ["1", float("nan"), [1]])
 def test_no_number(ch: amqp.Channel, timeout: Any) -> None:
-    with pytest.raises(ValueError, match="a timeout is a number of seconds or None"):
+    with pytest.raises(ValueError, match="a timeout is a number of seconds, 0 or more, or None"):
         ch.wait(timeout=timeout)
 
 

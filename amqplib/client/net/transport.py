@@ -161,7 +161,7 @@ class Transport:
         sock = self.sock
         number = sock.fileno()
         kept, poller = self._reader
-        if kept != number or number < 0 or not hasattr(select, "poll"):
+        if kept != number or poller is None:
             ready = self._ready(seconds, reading=True)[0]
             if hasattr(select, "poll"):
                 poller = select.poll()
@@ -225,7 +225,7 @@ class Transport:
         """
         sock = self.sock
         try:
-            if self._plain and type(data) is bytes and sock.gettimeout() is None:
+            if self._plain and type(data) is bytes and sock.timeout is None:
                 return sock.send(data, _DONT_WAIT)  # by far the most frequent
             if not self._plain:
                 return self._at_once(data)
