@@ -77,7 +77,7 @@ class Sending:
                         output.clear = False  # for what comes out of nowhere before it is True again: see failed()
                         if gate is not None:
                             tag = gate.count(msg, frames)
-                        if tag == 0:  # the window is full
+                        if gate is not None and not tag:  # the window is full
                             output.clear = True
                         else:
                             output.messages += 1

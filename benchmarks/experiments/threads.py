@@ -1,8 +1,8 @@
 """Verdict: threads without the GIL are used well; what is shared is what modules hold, and stays so.
 
-Two threads on two processors of a virtual machine, Python 3.13.5 configured with --disable-gil, November 2026. A loop of
-plain Python that shares nothing shows what the machine has to give. First what an operation takes of the processor, 1.0
-being what it takes alone; then what two threads do in the time of one:
+Two threads on two processors of a virtual machine, Python 3.13.5 configured with --disable-gil, November 2026. A loop
+of plain Python that shares nothing shows what the machine has to give. First what an operation takes of the processor,
+1.0 being what it takes alone; then what two threads do in the time of one:
 
                 modules shared    a copy for each thread
     loop        1.08, 1.62        1.11, 1.63
