@@ -190,7 +190,7 @@ class Receiver:
                 self._wanted = frames.OVERHEAD if size > offset else 1
                 return offset
             # by the short way first, which takes nothing that is not whole and as it should be
-            reader = runs.get(buf[offset + 7 : offset + 11]) if buf[offset] == 1 else None
+            reader = runs.get(buf[offset + 7 : offset + 11]) if buf[offset] == frames.METHOD else None
             if reader is not None:
                 after = self._walk_run(reader, buf, offset, events)
                 if after > offset:
