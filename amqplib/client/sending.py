@@ -428,7 +428,8 @@ class Sending:
         try:
             driver.wait_for(lambda: True if port.gate is not BLOCKED else None, until, free=True)
         except AMQPTimeoutError as exc:
-            if port.gate is not BLOCKED:
-                return
-            text = "%s: nothing was published%s" % (driver.where, driver.timeouts.excuse())
+            with driver.lock:  # another thread may hear just now that the block is over
+                if port.gate is not BLOCKED:
+                    return
+                text = "%s: nothing was published%s" % (driver.where, driver.timeouts.excuse())
             raise ConnectionBlockedError(text) from exc

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from types import FrameType
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import pytest
 
@@ -403,8 +403,9 @@ def test_unblocked_as_the_time_is_up(newer_peer: Peer, impatient: amqp91.Channel
     newer_peer.wait()
 
 
+@pytest.mark.parametrize("moment", [("return", None), ("call", "excuse")], ids=["soon", "as the text is made"])
 def test_unblocked_just_after_the_time_was_up(
-    newer_peer: Peer, impatient: amqp91.Channel, monkeypatch: pytest.MonkeyPatch
+    newer_peer: Peer, impatient: amqp91.Channel, monkeypatch: pytest.MonkeyPatch, moment: Tuple[str, Optional[str]]
 ) -> None:
     """The error is on its way to the program when another thread hears that the block is over."""
     newer_peer.send("connection.blocked", "low", channel=0)
@@ -422,7 +423,8 @@ def test_unblocked_just_after_the_time_was_up(
             sys.setprofile(on_its_way)
 
     def on_its_way(frame: FrameType, event: str, arg: Any) -> None:
-        if event == "return":  # from one function after the other; in the first ones there may be a lock that is held
+        # one function after the other, where none is named; in the first ones there may be a lock that is held
+        if event == moment[0] and moment[1] in (None, frame.f_code.co_name):
             end = time.monotonic() + 0.1
             while impatient.connection and impatient.connection.blocked is not None and time.monotonic() < end:
                 time.sleep(0.001)
