@@ -34,6 +34,9 @@ def test_all_orders_are_played_and_none_twice(preemptions: int, orders: Set[str]
     assert explore(play, preemptions) == len(played)
     assert orders <= set(played)
     assert preemptions or set(played) == orders
+    found = len(played)
+    assert explore(play, preemptions, most=found - 1) == found - 1  # and no more are played
+    assert len(played) == 2 * found - 1
 
 
 def test_every_merge_of_two_threads_is_among_them() -> None:
