@@ -36,7 +36,6 @@ from amqplib.protocol.confirms import Confirms
 from amqplib.protocol.gates import Batch
 from amqplib.protocol.port import Port
 from amqplib.protocol.session import Session
-
 from tests.conftest import is_full
 
 from .breaking import break_function
@@ -60,7 +59,7 @@ def _quiet() -> Iterator[None]:
 LOCKED = (
     (Session, ("allot", "free", "take", "next_ready", "owe", "block", "unblock", "end")),
     (Port, ("happen", "arrived", "regate", "remind", "next_noted", "begin_to_count", "count_no_more")),
-    (Batch, ("enter", "add", "take", "put_back")),
+    (Batch, ("enter", "add", "take", "put_back", "lose")),
     (Confirms, ("enter", "take_back", "settle", "came_back", "collect", "collect_one")),
     (Confirms, ("begin_to_wait", "wait_no_more")),
     (Output, ("push", "drain", "take_back")),

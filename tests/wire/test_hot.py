@@ -109,6 +109,19 @@ def test_receiving(sent: List[Tuple[Make, Tuple[str, str, Dict[str, Any], bytes]
     assert feed(receiver(), [wire[:cut]]) == feed(receiver(hot=False), [wire[:cut]])
 
 
+@pytest.mark.parametrize("body", [b"x" * 9, b""], ids=["with a body", "without"])
+@pytest.mark.parametrize(("make", "kind"), [(delivered, DeliveryReader), (got, GetReader)], ids=["deliver", "get"])
+def test_the_short_way_takes_what_is_whole(make: Make, kind: Any, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it does not take, the plain one does, so that nobody would miss it."""
+    one = receiver()
+    monkeypatch.setattr(one, "_frame", lambda *args: pytest.fail("the plain way was taken"))
+    wire = make(1, "x", "k", {"priority": 3, "message_id": "m"}, body)
+    ((_, _, _, message),) = one.receive(wire)
+    assert message == ({"priority": 3, "message_id": "m"}, body)
+    assert reader_of(one, kind).empty == 0  # it has been counted
+    assert (one.frames, one.contents) == (3 if body else 2, 1)
+
+
 def test_limits() -> None:
     wire = plain(DELIVER, ("tag", 1, False, "", "k"), {}, b"x" * 100)
     events, error = feed(receiver(body_max=99), [wire])

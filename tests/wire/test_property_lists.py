@@ -114,6 +114,21 @@ def test_a_combination_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None
     assert made == ["compile_properties_encoder", "compile_properties_decoder"]
 
 
+def test_names_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: List[Tuple[str, ...]] = []
+    look = PropertyCodec._encoder
+
+    def counted(codec: PropertyCodec, names: Tuple[str, ...]) -> Any:
+        looked.append(names)
+        return look(codec, names)
+
+    monkeypatch.setattr(PropertyCodec, "_encoder", counted)
+    codec = PropertyCodec(BASIC.fields)
+    for priority in range(3):
+        codec.encode({"priority": priority, "type": "t"})
+    assert looked == [("priority", "type")]
+
+
 def test_a_list_is_malformed_as_soon_as_it_is_read() -> None:
     """Also where only headers that nobody looks at are wrong in length, behind other properties that are right."""
     for wire in ("A000 01'a' 00000006 01'h' 3F'zz'", "2080 00000000 05'abc'", "2000 FFFFFFFF"):
