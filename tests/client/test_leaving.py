@@ -10,6 +10,7 @@ import pytest
 
 import amqplib.client_0_8 as amqp08
 import amqplib.client_0_9_1 as amqp
+from amqplib.client.leaving import Leaving
 from amqplib.client.timeouts import Timeouts
 from tests.waits import Asked, waits
 
@@ -277,3 +278,12 @@ def test_on_blocked_is_called_by_the_call_that_notices_it_and_times_out(
     if what != "connection":
         with pytest.raises(amqp.AMQPTimeoutError):
             conn.close()
+
+
+@pytest.mark.parametrize(("answered", "seconds"), [(True, 5.0), (False, 0)])
+def test_a_loop_that_ends_behind_a_close(answered: bool, seconds: float) -> None:
+    """Only where the close was not answered there is no hope of another answer."""
+    timeouts, leaving = Timeouts(reply_timeout=5.0), Leaving()
+    leaving.closed(3, timeouts.answering(), answered)
+    assert leaving.cancelling_until(timeouts, 3).seconds == seconds
+    assert leaving.cancelling_until(timeouts, 4).seconds == 5.0  # something else has been sent since
