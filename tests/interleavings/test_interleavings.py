@@ -170,6 +170,12 @@ class BatchBesideCall(Program):
         assert self.bodies() == [b"1", b"2"]
 
 
+class CallBesideBatch(BatchBesideCall):
+    """The batch begins when the call has seen that there is none."""
+
+    threads: ClassVar[Tuple[str, ...]] = ("calls", "gathers")
+
+
 class ConfirmSelectBesidePublish(Program):
     """A publish is counted here if, and only if, it goes behind confirm.select, where the broker counts it."""
 
