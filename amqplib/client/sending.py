@@ -334,23 +334,29 @@ class Sending:
         self._end_batch(batch)
 
     def _end_batch(self, batch: Batch) -> None:
-        driver, port = self.driver, self.port
+        driver, port, me = self.driver, self.port, {threading.get_ident()}
         try:
             while True:
                 with driver.lock:
-                    if port.gate is SHUT and batch.gathered:
+                    others = batch.going - me  # a call or a wait of another thread sends what is gathered first
+                    if port.gate is SHUT and (batch.gathered or batch.lost):
                         raise Over
-                    if not batch.gathered:
+                    if not batch.gathered and not others:
                         self._drop_batch()
                         if not batch.gathered:
                             return
                         self._gather(batch)  # a signal handler has added to it just now
-                self.flush()
+                if others:
+                    driver.wait_undisturbed(lambda: None if batch.going - me else True, NEVER)
+                else:
+                    self.flush()
         except BaseException:
             # it will never leave, and in confirm mode it has been counted
             driver.abandon(port, "by this program: a batch could not be sent")
             with driver.lock:
                 batch.lose()
+                if batch.going - me and batch.books is None:
+                    batch.lost = True  # as far as is known
                 self._drop_batch()
             raise
 
@@ -363,6 +369,20 @@ class Sending:
 
     def flush(self, deadline: Deadline = NEVER) -> None:
         """Send what is gathered."""
+        batch = self.port.batch
+        if batch is None or not batch.gathered:
+            return
+        me = threading.get_ident()
+        batch.going.add(me)
+        try:
+            self._flush(deadline)
+        finally:
+            with self.driver.lock:
+                batch.going.discard(me)
+                if me != batch.owner:
+                    self.driver.stir()  # who leaves batch() waits for this
+
+    def _flush(self, deadline: Deadline) -> None:
         driver, port = self.driver, self.port
         output, data = driver.output, b""
         batch: Optional[Batch] = None

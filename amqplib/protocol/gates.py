@@ -9,7 +9,7 @@ it enter what it lets in. Only the books themselves have a short way past enter(
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Set, Tuple, Union
 
 from ..wire.frames import METHOD, PREFIX
 from ..wire.spec import AMQP_0_9_1
@@ -83,7 +83,7 @@ class Batch:
     Frames leave in the order in which they came. Whatever else the channel sends takes along what is gathered.
     """
 
-    __slots__ = ("books", "gathered", "lost", "owner", "size")
+    __slots__ = ("books", "gathered", "going", "lost", "owner", "size")
 
     #: Octets that are gathered before they are sent.
     LIMIT = 65536
@@ -97,6 +97,8 @@ class Batch:
         self.gathered: List[bytes] = []
         #: Octets gathered.
         self.size = 0
+        #: Threads that send what is gathered: until they are done it is not known whether that has gone.
+        self.going: Set[int] = set()
         #: Were messages in it that no books have when its connection was lost?
         self.lost = False
 

@@ -575,6 +575,28 @@ class CallBesideLoss(Program):
         assert isinstance(outcomes[1], ConnectionLostError)
 
 
+class BatchBesideLoss(Program):
+    """The connection is lost while the system takes nothing: what was gathered is lost with it."""
+
+    threads: ClassVar[Tuple[str, ...]] = ("gathers", "waits")
+    allowed = (ConnectionLostError,)
+
+    def prepare(self) -> None:
+        self.channels = self.open(), self.open()
+        self.wire.room = 0
+        self.broker.lose()
+
+    def gathers(self) -> None:
+        with self.channels[0].batch():
+            self.publish(self.channels[0], b"1")
+
+    def waits(self) -> None:
+        self.channels[1].wait()
+
+    def check(self, outcomes: List[Any]) -> None:
+        assert [type(outcome) for outcome in outcomes] == [ConnectionLostError] * 2
+
+
 class CallTooLate(Program):
     """A call has no answer in time: its channel is over, the other one's is not."""
 
