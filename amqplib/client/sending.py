@@ -334,11 +334,11 @@ class Sending:
         self._end_batch(batch)
 
     def _end_batch(self, batch: Batch) -> None:
-        driver, port, me = self.driver, self.port, {threading.get_ident()}
+        driver, port, me = self.driver, self.port, threading.get_ident()
         try:
             while True:
                 with driver.lock:
-                    others = batch.going - me  # a call or a wait of another thread sends what is gathered first
+                    others = batch.goes_by_others(me)
                     if port.gate is SHUT and (batch.gathered or batch.lost):
                         raise Over
                     if not batch.gathered and not others:
@@ -347,7 +347,7 @@ class Sending:
                             return
                         self._gather(batch)  # a signal handler has added to it just now
                 if others:
-                    driver.wait_undisturbed(lambda: None if batch.going - me else True, NEVER)
+                    driver.wait_undisturbed(lambda: None if batch.goes_by_others(me) else True, NEVER)
                 else:
                     self.flush()
         except BaseException:
@@ -355,7 +355,7 @@ class Sending:
             driver.abandon(port, "by this program: a batch could not be sent")
             with driver.lock:
                 batch.lose()
-                if batch.going - me and batch.books is None:
+                if batch.books is None and batch.goes_by_others(me):
                     batch.lost = True  # as far as is known
                 self._drop_batch()
             raise

@@ -119,6 +119,10 @@ class Batch:
             return None
         return (None, frames) if books is None else books.enter(frames, msg, key)
 
+    def goes_by_others(self, thread: int) -> bool:
+        """Is another thread sending what is gathered, as calls and waits do before they begin?"""
+        return bool(self.going - {thread})
+
     def add(self, frame: bytes) -> None:
         """Gather the frame of a method, such as an acknowledgement."""
         self.gathered.append(frame)
